@@ -1,1 +1,2 @@
 //! Rookery.
+pub mod mqtt;
