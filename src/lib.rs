@@ -2,4 +2,6 @@
 //!
 //! The modules ("rooms") stand in reading order; each imports rooms of lower rank only (see ARCHITECTURE.md).
 
+pub mod mqtt;
+
 pub mod domain;
