@@ -29,11 +29,12 @@ use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, PeerMisbehaved, SignatureScheme,
 };
 use x509_parser::prelude::{FromDer, X509Certificate};
-use x509_parser::public_key::PublicKey;
+
+use crate::verify::certificate::{self, KeyKind};
 
 /// Largest leaf certificate accepted in a handshake, in bytes of DER. A vendor certificate with an
 /// RSA-8192 key has about 2.5 kB. A larger one fails the handshake (hostile A6).
-pub const LEAF_BYTES_MAX: usize = 8 * 1024;
+pub const LEAF_BYTES_MAX: usize = certificate::DER_BYTES_MAX;
 
 /// Largest certificate chain accepted in a handshake, in bytes of DER, leaf included. rustls keeps
 /// the whole chain for the life of the connection, so this bounds memory per connection as well.
@@ -48,18 +49,6 @@ pub const CHAIN_CERTIFICATES_MAX: usize = 8;
 enum Protocol {
     Tls12,
     Tls13,
-}
-
-/// The public keys whose signatures *ring* can verify.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum KeyKind {
-    /// RSA with 2048..=8192 bits.
-    Rsa,
-    /// RSA with 1024..2048 bits.
-    ShortRsa,
-    EcdsaP256,
-    EcdsaP384,
-    Ed25519,
 }
 
 /// The verifier: requests a certificate, never requires one, accepts every certificate whose owner
@@ -218,56 +207,18 @@ fn algorithm_for(
 /// Calls `use_key` with the kind and the raw public key of the certificate: the bit string of the
 /// SPKI, which is what *ring* takes for all four families.
 fn with_public_key(
-    certificate: &CertificateDer<'_>,
+    der: &CertificateDer<'_>,
     use_key: impl FnOnce(KeyKind, &[u8]) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let bad_encoding = || Error::InvalidCertificate(CertificateError::BadEncoding);
-    let (_, parsed) = X509Certificate::from_der(certificate).map_err(|_| bad_encoding())?;
+    let (_, parsed) = X509Certificate::from_der(der).map_err(|_| bad_encoding())?;
     let spki = parsed.public_key();
     let key = spki.subject_public_key.data.as_ref();
-    let kind = key_kind(spki).ok_or(Error::InvalidCertificate(
+    let kind = certificate::key_kind(spki).ok_or(Error::InvalidCertificate(
         CertificateError::UnsupportedSignatureAlgorithmContext {
             signature_algorithm_id: Vec::new(),
             supported_algorithms: Vec::new(),
         },
     ))?;
     use_key(kind, key)
-}
-
-fn key_kind(spki: &x509_parser::x509::SubjectPublicKeyInfo<'_>) -> Option<KeyKind> {
-    const ED25519: &str = "1.3.101.112";
-    const EC_PUBLIC_KEY: &str = "1.2.840.10045.2.1";
-    const P256: &str = "1.2.840.10045.3.1.7";
-    const P384: &str = "1.3.132.0.34";
-    const RSA_ENCRYPTION: &str = "1.2.840.113549.1.1.1";
-
-    match spki.algorithm.algorithm.to_id_string().as_str() {
-        ED25519 => Some(KeyKind::Ed25519),
-        EC_PUBLIC_KEY => {
-            let curve = spki.algorithm.parameters.as_ref()?.as_oid().ok()?;
-            match curve.to_id_string().as_str() {
-                P256 => Some(KeyKind::EcdsaP256),
-                P384 => Some(KeyKind::EcdsaP384),
-                _ => None,
-            }
-        }
-        RSA_ENCRYPTION => match spki.parsed().ok()? {
-            PublicKey::RSA(rsa) => match modulus_bits(rsa.modulus) {
-                1024..=2047 => Some(KeyKind::ShortRsa),
-                2048..=8192 => Some(KeyKind::Rsa),
-                _ => None,
-            },
-            _ => None,
-        },
-        _ => None,
-    }
-}
-
-/// Length in bits of a big-endian integer, leading zero bytes not counted.
-fn modulus_bits(modulus: &[u8]) -> usize {
-    let significant = modulus.iter().skip_while(|byte| **byte == 0);
-    match significant.clone().next() {
-        Some(first) => significant.count() * 8 - first.leading_zeros() as usize,
-        None => 0,
-    }
 }
