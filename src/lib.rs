@@ -2,5 +2,6 @@
 //!
 //! The modules ("rooms") stand in reading order; each imports rooms of lower rank only (see ARCHITECTURE.md).
 
-pub mod domain;
 pub mod mqtt;
+
+pub mod domain;
