@@ -6,6 +6,14 @@ pub mod mqtt;
 
 pub mod domain;
 
+pub mod clock;
+pub mod config;
+pub mod observe;
+
+pub mod store;
 pub mod verify;
 
+pub mod actors;
+
 pub mod net;
+pub mod ops;
