@@ -63,7 +63,7 @@ fn a27_filter_levels_and_length_are_capped() {
     assert_eq!(validate_topic_filter(&"/".repeat(TOPIC_LEVELS_MAX - 1)), Ok(()));
     for slashes in [TOPIC_LEVELS_MAX, 65_400] {
         let error = TopicFilterError::TooManyLevels { levels: slashes + 1, max: TOPIC_LEVELS_MAX };
-        assert_eq!(validate_topic_filter(&"+/".repeat(slashes)[..2 * slashes]), Err(error));
+        assert_eq!(validate_topic_filter(&"/".repeat(slashes)), Err(error));
     }
     let error = TopicFilterError::TooLong { bytes: TOPIC_BYTES_MAX + 1, max: TOPIC_BYTES_MAX };
     assert_eq!(validate_topic_filter(&"a".repeat(TOPIC_BYTES_MAX + 1)), Err(error));
