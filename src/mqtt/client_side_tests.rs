@@ -2,14 +2,21 @@
 
 use proptest::prelude::{Strategy, any, prop, prop_assert_eq, proptest};
 
-use super::*;
-use crate::mqtt::frame::{FrameLimits, next_frame};
-use crate::mqtt::packet::connect::{PROTOCOL_LEVEL_3_1_1, WillRef, decode_first, encode_connack};
+use super::{
+    ServerPacket, decode_server_packet, encode_connect, encode_disconnect, encode_pingreq, encode_puback,
+    encode_subscribe, encode_unsubscribe,
+};
+use crate::mqtt::frame::{Frame, FrameLimits, next_frame};
+use crate::mqtt::packet::connect::{
+    ConnectRef, ConnectReturnCode, PROTOCOL_LEVEL_3_1, PROTOCOL_LEVEL_3_1_1, WillRef, decode_first,
+    encode_connack,
+};
 use crate::mqtt::packet::control::encode_pingresp;
-use crate::mqtt::packet::subscribe::encode_suback;
+use crate::mqtt::packet::subscribe::{SubackCode, SubscribeRequest, encode_suback};
 use crate::mqtt::packet::unsubscribe::encode_unsuback;
 use crate::mqtt::packet::{ClientPacket, decode_client_packet};
-use crate::mqtt::qos::QoS;
+use crate::mqtt::qos::{PacketIdentifier, QoS};
+use crate::mqtt::violation::Violation;
 
 const LIMITS: FrameLimits = FrameLimits { packet_bytes_max: 1 << 20 };
 

@@ -4,7 +4,7 @@
 //! that the other writes for them. The last test takes damaged packets: what we accept, the other accepts
 //! with the same fields. (It is more lenient than we are, so the reverse does not hold.)
 
-use mqtt_protocol_core::mqtt::packet::{GenericPacketTrait as _, Qos, v3_1_1 as oracle};
+use mqtt_protocol_core::mqtt::packet::{Qos, v3_1_1 as oracle};
 use mqtt_protocol_core::mqtt::result_code::{ConnectReturnCode as OracleReturnCode, SubackReturnCode};
 use proptest::prelude::{Strategy, any, prop, prop_assert_eq, proptest};
 

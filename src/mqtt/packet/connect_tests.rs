@@ -1,8 +1,13 @@
 //! CONNECT: the catalogue of malformed packets, and CONNACK.
 
-use super::*;
+use super::{
+    CLIENT_IDENTIFIER_BYTES_MAX, ClientIdentifierError, ConnectRef, ConnectReturnCode, PROTOCOL_LEVEL_3_1,
+    PROTOCOL_LEVEL_3_1_1, WillRef, check_client_identifier, decode, decode_first, encode_connack,
+};
 use crate::mqtt::client_side::encode_connect;
-use crate::mqtt::frame::{FrameLimits, next_frame};
+use crate::mqtt::frame::{FixedHeader, Frame, FrameLimits, PacketType, next_frame};
+use crate::mqtt::qos::QoS;
+use crate::mqtt::violation::{ConnectError, Violation};
 
 const LIMITS: FrameLimits = FrameLimits { packet_bytes_max: 1 << 19 };
 
@@ -18,7 +23,7 @@ fn old_body(flags: u8, rest: &[u8]) -> Vec<u8> {
 
 /// Decodes a body that is the first packet of a connection.
 fn check(body: &[u8]) -> Result<ConnectRef<'_>, ConnectError> {
-    let header = crate::mqtt::frame::FixedHeader { packet_type: PacketType::Connect, flags: 0 };
+    let header = FixedHeader { packet_type: PacketType::Connect, flags: 0 };
     decode_first(&Frame { header, body, len: body.len() + 2 })
 }
 

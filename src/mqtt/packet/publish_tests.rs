@@ -2,8 +2,14 @@
 
 use proptest::prelude::{Just, Strategy, any, prop, prop_assert_eq, prop_oneof, proptest};
 
-use super::*;
-use crate::mqtt::frame::{FrameLimits, next_frame};
+use super::{
+    PublishRef, TemplateOffsets, append_publish_copy, decode, encode_publish, encode_publish_head,
+    encode_publish_head_template, encode_publish_template, publish_header_len,
+};
+use crate::mqtt::frame::{FrameLimits, PacketType, next_frame};
+use crate::mqtt::packet::EncodeError;
+use crate::mqtt::qos::{PacketIdentifier, QoS};
+use crate::mqtt::violation::Violation;
 
 const LIMITS: FrameLimits = FrameLimits { packet_bytes_max: 1 << 20 };
 
