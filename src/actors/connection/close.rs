@@ -42,7 +42,13 @@ impl ConnectionActor {
                 log::disconnected(&session.identity, &session.client_id, self.peer, reason);
                 post_always(&session.registry, Detach { slot: self.slot });
             }
-            Phase::Connecting(_) | Phase::Opened => log::ended_before_connect(self.peer, reason),
+            Phase::Connecting(connecting) => {
+                if let Some(registry) = &connecting.registry {
+                    post_always(registry, Detach { slot: self.slot });
+                }
+                log::ended_before_connect(self.peer, reason);
+            }
+            Phase::Opened => log::ended_before_connect(self.peer, reason),
         }
         flusher::write_now(&mut lane, self.slot);
         lane.remove(self.slot);
