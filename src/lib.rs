@@ -2,4 +2,5 @@
 //!
 //! The modules ("rooms") stand in reading order; each imports rooms of lower rank only (see ARCHITECTURE.md).
 
+pub mod api;
 pub mod domain;

@@ -1,0 +1,7 @@
+//! The management API: gRPC services over the catalog, the access check in front of them, and the one table from
+//! domain errors to status codes.
+//!
+//! Invariants: this room knows no socket and no TLS; `net` hands it byte streams. Wire types stop here: below this
+//! room only domain types are seen. Nothing is answered to a caller without a token, health excepted.
+
+pub mod validate;
