@@ -4,4 +4,9 @@
 //! Invariants: this room knows no socket and no TLS; `net` hands it byte streams. Wire types stop here: below this
 //! room only domain types are seen. Nothing is answered to a caller without a token, health excepted.
 
+pub mod access;
+pub mod connection;
+pub mod paging;
+pub mod publish;
+pub mod update_mask;
 pub mod validate;
