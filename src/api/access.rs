@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 
 use futures::future::{Either, Ready, ready};
 use sha2::{Digest, Sha256};
+use smol_str::SmolStr;
 use tonic::Status;
 use tonic::codegen::http::header::AUTHORIZATION;
 use tonic::codegen::http::{HeaderMap, Request, Response};
@@ -34,6 +35,10 @@ pub struct Caller {
     /// What the caller may do.
     pub role: Role,
 }
+
+/// The path of the called method, `/package.Service/Method`; the layer puts it into the request's extensions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CalledMethod(pub SmolStr);
 
 /// Finds the caller that a token's hash belongs to.
 pub type FindCaller = Arc<dyn Fn(&TokenHash) -> Option<Caller> + Send + Sync>;
@@ -128,6 +133,8 @@ where
         match self.admit(request.uri().path(), request.headers()) {
             Ok(caller) => {
                 if let Some(caller) = caller {
+                    let method = CalledMethod(SmolStr::new(request.uri().path()));
+                    request.extensions_mut().insert(method);
                     request.extensions_mut().insert(caller);
                 }
                 Either::Left(self.inner.call(request))

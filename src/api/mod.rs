@@ -6,7 +6,14 @@
 
 pub mod access;
 pub mod connection;
-pub mod paging;
+pub mod convert;
+pub mod credential;
+pub mod error;
+pub mod grpc;
 pub mod publish;
+pub mod server;
 pub mod update_mask;
 pub mod validate;
+
+pub use grpc::call::{Backend, Now};
+pub use server::{ServerLimits, serve};
