@@ -2,5 +2,12 @@
 //!
 //! The modules ("rooms") stand in reading order; each imports rooms of lower rank only (see ARCHITECTURE.md).
 
+pub mod mqtt;
+
 pub mod api;
+
 pub mod domain;
+
+pub mod verify;
+
+pub mod net;

@@ -6,3 +6,13 @@
 pub mod id;
 pub mod principal;
 pub mod timestamp;
+
+pub mod address;
+pub mod alias;
+pub mod index;
+pub mod interest;
+pub mod kind;
+pub mod monitoring;
+mod narrow;
+pub mod permission;
+pub mod resolve;
