@@ -16,3 +16,12 @@ pub mod monitoring;
 mod narrow;
 pub mod permission;
 pub mod resolve;
+
+pub mod credential;
+pub mod labels;
+pub mod log_options;
+pub mod name;
+pub mod quota;
+pub mod token;
+
+pub mod catalog;
