@@ -4,6 +4,8 @@
 
 pub mod mqtt;
 
+pub mod api;
+
 pub mod domain;
 
 pub mod clock;
