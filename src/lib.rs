@@ -19,3 +19,5 @@ pub mod actors;
 
 pub mod net;
 pub mod ops;
+
+pub mod app;
