@@ -11,6 +11,8 @@ use super::outbox::{HeldMessage, Outbox};
 use super::wheel::Wheel;
 use crate::actors::close::CloseReason;
 use crate::actors::slot::Slot;
+use crate::clock;
+use crate::domain::timestamp::Timestamp;
 use crate::domain::window::{Offer, WindowLimits};
 use crate::mqtt::packet::acknowledge::encode_puback;
 use crate::mqtt::qos::PacketIdentifier;
@@ -51,6 +53,8 @@ pub struct LaneState {
     bytes: usize,
     /// Working space for encoding; taken and put back by its users.
     pub scratch: Vec<u8>,
+    /// The time of day, read at most once per chunk.
+    time: Option<Timestamp>,
     wake: Option<std::task::Waker>,
 }
 
@@ -70,6 +74,7 @@ impl LaneState {
             lanes,
             bytes: 0,
             scratch: Vec::new(),
+            time: None,
             wake: None,
         }
     }
@@ -82,6 +87,16 @@ impl LaneState {
     /// The current tick of the lane's wheel.
     pub fn tick(&self) -> u32 {
         self.wheel.now()
+    }
+
+    /// A new chunk is being handled: the time is read again when somebody asks.
+    pub fn start_chunk(&mut self) {
+        self.time = None;
+    }
+
+    /// The time of day, as exact as the chunk being handled.
+    pub fn time(&mut self) -> Timestamp {
+        *self.time.get_or_insert_with(clock::now)
     }
 
     /// Who flushes this lane.
