@@ -56,6 +56,8 @@ pub struct LaneState {
     /// The time of day, read at most once per chunk.
     time: Option<Timestamp>,
     wake: Option<std::task::Waker>,
+    /// The flusher is at work, or will be: no need to wake it again.
+    pub(super) woken: bool,
 }
 
 impl LaneState {
@@ -76,6 +78,7 @@ impl LaneState {
             scratch: Vec::new(),
             time: None,
             wake: None,
+            woken: false,
         }
     }
 
@@ -106,7 +109,10 @@ impl LaneState {
         }
     }
 
-    pub(super) fn wake_flusher(&self) {
+    fn wake_flusher(&mut self) {
+        if std::mem::replace(&mut self.woken, true) {
+            return;
+        }
         if let Some(waker) = &self.wake {
             waker.wake_by_ref();
         }
@@ -169,9 +175,7 @@ impl LaneState {
         if !outbox.dirty {
             outbox.dirty = true;
             self.dirty.push(index);
-            if self.dirty.len() == 1 {
-                self.wake_flusher();
-            }
+            self.wake_flusher();
         }
     }
 
