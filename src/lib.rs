@@ -19,3 +19,8 @@ pub mod actors;
 
 pub mod net;
 pub mod ops;
+
+pub mod app;
+pub mod cli;
+
+pub mod demo;
