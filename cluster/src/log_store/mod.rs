@@ -3,11 +3,12 @@
 //! One writer thread ([`writer`]) performs every write in the order of the calls and syncs once per group. Entries
 //! are readable as soon as `append` returns, from [`tail`] until the writer has them on disk and from [`database`]
 //! afterwards. [`mark`] remembers the last index that was on disk, so that a log that comes back shorter is noticed.
-//! [`rebuild`] copies a log whose journal is in doubt after a failed sync.
+//! [`journal`] tells a torn record from damage before the engine opens its files, and [`rebuild`] copies a log whose journal is in doubt after a failed sync.
 //!
 //! After [`LogStore::close`] the database files are closed whoever still holds a handle; the handles answer errors.
 
 mod database;
+mod journal;
 mod mark;
 mod raft_storage;
 mod rebuild;
@@ -66,6 +67,7 @@ impl LogStore {
     /// # Errors
     /// When the files are damaged, from a newer version, or shorter than they once were.
     pub(crate) fn open(path: &Path) -> Result<LogStore, StartError> {
+        journal::check(path)?;
         rebuild::finish_or_repeat(path)?;
         let failure = Arc::new(watch::channel(None).0);
         let tail = Arc::new(Mutex::new(Tail::default()));
