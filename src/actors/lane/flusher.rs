@@ -32,9 +32,8 @@ fn tick(state: &Rc<RefCell<LaneState>>) {
         lane.check_deadlines(Target { index, generation });
     }
     lane.publish_gauges();
-    let active = std::mem::take(&mut lane.active);
     drop(lane);
-    super::super::activity::report(active);
+    crate::actors::activity::report();
 }
 
 struct Flusher {

@@ -13,6 +13,7 @@ use crate::actors::close::CloseReason;
 use crate::actors::slot::Slot;
 use crate::domain::window::{Offer, WindowLimits};
 use crate::mqtt::packet::acknowledge::encode_puback;
+use crate::mqtt::qos::PacketIdentifier;
 
 /// The DUP bit in the first byte of a PUBLISH.
 const DUP_FLAG: u8 = 0x08;
@@ -48,8 +49,6 @@ pub struct LaneState {
     lanes: Lanes,
     /// Bytes in all outboxes.
     bytes: usize,
-    /// Connections that had something to report since the last tick; see [`super::Lane::take_active`].
-    pub(super) active: Vec<Target>,
     /// Working space for encoding; taken and put back by its users.
     pub scratch: Vec<u8>,
     wake: Option<std::task::Waker>,
@@ -70,7 +69,6 @@ impl LaneState {
             limits,
             lanes,
             bytes: 0,
-            active: Vec::new(),
             scratch: Vec::new(),
             wake: None,
         }
@@ -160,11 +158,6 @@ impl LaneState {
                 self.wake_flusher();
             }
         }
-    }
-
-    /// Notes that the connection is to report its activity at the next tick.
-    pub fn mark_active(&mut self, slot: Slot) {
-        self.active.push(Target::from(slot));
     }
 
     /// Adjusts the count of bytes in outboxes by what was just written.
@@ -321,7 +314,7 @@ impl LaneState {
     }
 
     /// Answers a PUBLISH with PUBACK, in order: after those that wait for the disk.
-    pub fn send_puback(&mut self, slot: Slot, packet_identifier: u16) {
+    pub fn send_puback(&mut self, slot: Slot, packet_identifier: PacketIdentifier) {
         let Some(outbox) = self.get(Target::from(slot)) else { return };
         match outbox.acknowledgements.as_mut().filter(|state| !state.owed.is_empty()) {
             Some(state) => state
@@ -336,14 +329,19 @@ impl LaneState {
     /// The disk has what publish number `sequence` waited for: sends the PUBACKs that are due now.
     pub fn stored(&mut self, slot: Slot, sequence: u64) {
         let mut due = Vec::new();
-        let Some(state) = self.get(Target::from(slot)).and_then(|outbox| outbox.acknowledgements.as_mut()) else {
-            return;
-        };
+        let Some(outbox) = self.get(Target::from(slot)) else { return };
+        let Some(state) = outbox.acknowledgements.as_mut() else { return };
         if let Some(owed) = state.owed.iter_mut().find(|owed| owed.waits_for == Some(sequence)) {
             owed.waits_for = None;
         }
         while let Some(owed) = state.owed.pop_front_if(|owed| owed.waits_for.is_none()) {
             due.push(owed.packet_identifier);
+        }
+        if let Some(link) = &outbox.link
+            && link.read_again_at.get().is_some_and(|owed_max| state.owed.len() <= owed_max)
+        {
+            link.read_again_at.set(None);
+            link.wake();
         }
         self.send_control(slot, |out| {
             for packet_identifier in due {
