@@ -47,6 +47,8 @@ pub(crate) struct Recovered {
     pub(crate) vote: Option<Vote>,
     pub(crate) committed: Option<LogId>,
     pub(crate) purged: Option<LogId>,
+    /// Index of the first entry present; it follows the purged ones.
+    pub(crate) first: Option<u64>,
     /// Last entry present; `None` when all are purged.
     pub(crate) last: Option<LogId>,
 }
@@ -109,15 +111,13 @@ impl Database {
         let vote = self.meta_record::<VoteRecord>(VOTE)?.map(Vote::from);
         let committed = self.meta_record::<LogIdRecord>(COMMITTED)?.map(LogId::from);
         let purged = self.meta_record::<LogIdRecord>(PURGED)?.map(LogId::from);
-        let last = match self.log.last_key_value() {
-            None => None,
-            Some(guard) => {
-                let (key, value) = guard.into_inner()?;
-                Some(decode(&key, &value)?.log_id)
-            }
-        };
-        let last = last.filter(|last| purged.is_none_or(|purged| last.index > purged.index));
-        Ok(Recovered { vote, committed, purged, last })
+        let first = position(self.log.first_key_value())?.map(|id| id.index);
+        let last = position(self.log.last_key_value())?;
+        let expected = purged.map_or(0, |purged| purged.index + 1);
+        match first {
+            Some(found) if found != expected => Err(DatabaseError::Hole { index: expected }),
+            _ => Ok(Recovered { vote, committed, purged, first, last }),
+        }
     }
 
     fn meta_record<M: prost::Message + Default>(
@@ -209,6 +209,12 @@ impl Group<'_> {
         let mode = if self.durable { PersistMode::SyncData } else { PersistMode::Buffer };
         Ok(self.batch.durability(Some(mode)).commit()?)
     }
+}
+
+fn position(guard: Option<fjall::Guard>) -> Result<Option<LogId>, DatabaseError> {
+    let Some(guard) = guard else { return Ok(None) };
+    let (key, value) = guard.into_inner()?;
+    Ok(Some(decode(&key, &value)?.log_id))
 }
 
 fn decode(key: &[u8], value: &[u8]) -> Result<Entry, DatabaseError> {

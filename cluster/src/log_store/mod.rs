@@ -52,6 +52,9 @@ struct State {
     vote: Option<Vote>,
     committed: Option<LogId>,
     purged: Option<LogId>,
+    /// Index of the first entry present.
+    first: Option<u64>,
+    /// Last entry present, or else the last one purged.
     last: Option<LogId>,
 }
 
@@ -68,12 +71,12 @@ impl LogStore {
         let mark = Mark::open(path, end.map(|id| id.index))?;
         let writer = Writer::spawn(database.clone(), mark, Arc::clone(&tail), Arc::clone(&failure))
             .map_err(io_error("start the writer thread for", path))?;
-        let Recovered { vote, committed, purged, last } = recovered;
+        let Recovered { vote, committed, purged, first, last } = recovered;
         let inner = Inner {
             database: RwLock::new(Some(database)),
             writer: Mutex::new(Some(writer)),
             tail,
-            state: Mutex::new(State { vote, committed, purged, last: last.or(purged) }),
+            state: Mutex::new(State { vote, committed, purged, first, last: last.or(purged) }),
             failure,
         };
         Ok(LogStore { inner: Arc::new(inner) })
@@ -114,11 +117,11 @@ impl LogStore {
 
     /// Entries of `start..end` that are in the log, up to `bytes_max` but at least one.
     fn read(&self, start: u64, end: u64, bytes_max: usize) -> Result<Vec<Entry>, StorageError> {
-        let (first_kept, next) = {
+        let (first, next) = {
             let state = self.inner.state.lock();
-            (state.purged.map_or(0, |id| id.index + 1), state.last.map_or(0, |id| id.index + 1))
+            (state.first.unwrap_or(u64::MAX), state.last.map_or(0, |id| id.index + 1))
         };
-        let (start, end) = (start.max(first_kept), end.min(next));
+        let (start, end) = (start.max(first), end.min(next));
         if start >= end {
             return Ok(Vec::new());
         }

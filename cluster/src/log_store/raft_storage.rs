@@ -91,8 +91,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             let mut tail = self.inner.tail.lock();
             for entry in entries {
                 let record = record::encode_entry(&entry);
-                state.last = Some(entry.log_id);
                 let index = entry.log_id.index;
+                state.first.get_or_insert(index);
+                state.last = Some(entry.log_id);
                 tail.push(entry, record.len());
                 encoded.push((index, record));
             }
@@ -111,6 +112,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         confirmed(done).await.map_err(|error| StorageIOError::write_logs(error))?;
         self.inner.tail.lock().truncate(log_id.index);
         let mut state = self.inner.state.lock();
+        state.first = state.first.filter(|first| *first < log_id.index);
         state.last = before.or(state.purged);
         Ok(())
     }
@@ -126,7 +128,11 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         self.inner.tail.lock().purge(log_id.index);
         let mut state = self.inner.state.lock();
         state.purged = Some(log_id);
-        state.last = state.last.max(Some(log_id));
+        if state.last.is_none_or(|last| last.index <= log_id.index) {
+            (state.first, state.last) = (None, Some(log_id));
+        } else {
+            state.first = state.first.max(Some(log_id.index + 1));
+        }
         Ok(())
     }
 }

@@ -189,7 +189,8 @@ mod tests {
         submit(&queue, &seen, 0);
         submit(&queue, &seen, 0);
         assert!(matches!(seen.lock().pop(), Some(ProposeError::Overloaded { queued_commands: 3, .. })));
-        assert_eq!(queue.take().unwrap().commands.len(), 3);
+        let taken = queue.take().unwrap();
+        assert_eq!(taken.commands.len(), 3);
         submit(&queue, &seen, 100);
         assert!(seen.lock().is_empty(), "there is room again");
     }

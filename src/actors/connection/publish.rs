@@ -95,6 +95,7 @@ impl Session {
         }
         let handle = Arc::clone(&environment.lanes[usize::from(slot.lane)]);
         permanent::store(environment, &self.space, &route.topic, payload, packet.qos, move |result| {
+            let result = result.map_err(|error| error.to_string());
             handle.control(Control::Stored { target: Target::from(slot), sequence, result });
         });
         Flow::Continue

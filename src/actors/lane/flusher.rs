@@ -32,6 +32,7 @@ fn tick(state: &Rc<RefCell<LaneState>>) {
         lane.check_deadlines(Target { index, generation });
     }
     lane.publish_gauges();
+    lane.handle().counters.heartbeat_s.set(crate::clock::now().seconds());
     drop(lane);
     crate::actors::activity::report();
 }
@@ -85,6 +86,11 @@ fn apply(lane: &mut LaneState, control: Control) {
             match result {
                 Ok(()) => lane.stored(slot, sequence),
                 Err(why) => apply(lane, Control::Close(target, CloseReason::NotStored(why))),
+            }
+        }
+        Control::CloseAll(reason) => {
+            for target in lane.targets() {
+                apply(lane, Control::Close(target, reason.clone()));
             }
         }
         Control::Uncongested => {}
