@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use crate::tokens::{self, Token};
 
@@ -59,6 +60,8 @@ pub struct Source {
     pub text: String,
     /// Its words.
     pub tokens: Vec<Token>,
+    /// Its paths.
+    pub paths: Vec<tokens::Path>,
 }
 
 /// The repository's root. Cargo sets the variable for a test run, and at compile time for a run by hand.
@@ -89,13 +92,17 @@ fn collect(folder: &Path, prefix: &str, extensions: &[&str], files: &mut Vec<Fil
     }
 }
 
-/// All Rust sources.
-pub fn sources() -> Vec<Source> {
-    let source = |File { path, text }| {
-        let tokens = tokens::tokens(&text);
-        Source { path, text, tokens }
-    };
-    files(&[".rs"]).into_iter().map(source).collect()
+/// All Rust sources, read once for all tests.
+pub fn sources() -> &'static [Source] {
+    static SOURCES: LazyLock<Vec<Source>> = LazyLock::new(|| {
+        let source = |File { path, text }| {
+            let tokens = tokens::tokens(&text);
+            let paths = tokens::paths(&tokens);
+            Source { path, text, tokens, paths }
+        };
+        files(&[".rs"]).into_iter().map(source).collect()
+    });
+    &SOURCES
 }
 
 impl Source {
