@@ -42,7 +42,13 @@ impl ConnectionActor {
                 log::disconnected(&session.identity, &session.client_id, self.peer, reason);
                 post_always(&session.registry, Detach { slot: self.slot });
             }
-            Phase::Connecting(_) | Phase::Opened => log::ended_before_connect(self.peer, reason),
+            Phase::Connecting(connecting) => {
+                if let Some(registry) = &connecting.registry {
+                    post_always(registry, Detach { slot: self.slot });
+                }
+                log::ended_before_connect(self.peer, reason);
+            }
+            Phase::Opened => log::ended_before_connect(self.peer, reason),
         }
         flusher::write_now(&mut lane, self.slot);
         lane.remove(self.slot);
@@ -72,12 +78,14 @@ fn say_goodbye(link: &Rc<Link>) {
 impl Drop for ConnectionActor {
     /// A panic ends an actor silently. Its place is freed, its subscriptions go, its will fires.
     fn drop(&mut self) {
-        if matches!(self.phase, Phase::Closed) {
+        if matches!(self.phase, Phase::Closed) || !std::thread::panicking() {
             return;
         }
-        let lane = lane::current();
-        if let Ok(lane) = lane.try_borrow() {
+        // Unwinding has ended every borrow of the lane; a second panic here would end the process.
+        if let Ok(lane) = lane::current().try_borrow_mut() {
             lane.handle().counters.panics.add(1);
+        } else {
+            return;
         }
         tracing::error!(peer = %self.peer, "a connection ended by a panic");
         self.end(&CloseReason::Internal);

@@ -4,7 +4,7 @@
 //! which older one must end), and the answer. Nothing of the client is read meanwhile; what it has sent ahead waits.
 
 use actix::fut::WrapFuture;
-use actix::prelude::{ActorFutureExt, AsyncContext, Context, Message};
+use actix::prelude::{ActorFutureExt, Addr, AsyncContext, Context, Message};
 use zeroize::Zeroizing;
 
 use super::session::{Session, Will};
@@ -14,7 +14,7 @@ use crate::actors::close::CloseReason;
 use crate::actors::lane::{self, LaneState};
 use crate::actors::log;
 use crate::actors::post::post;
-use crate::actors::registry::{Attach, Attached};
+use crate::actors::registry::{Attach, Attached, RegistryActor};
 use crate::mqtt::frame::Frame;
 use crate::mqtt::packet::connect::{
     ConnectRef, ConnectReturnCode, check_client_identifier, decode_first, encode_connack,
@@ -27,6 +27,8 @@ pub struct Connecting {
     keep_alive_s: u16,
     will: Option<Will>,
     identity: Option<Identity>,
+    /// Where the session was asked for; it must be told if the connection ends before it is answered.
+    pub(super) registry: Option<Addr<RegistryActor>>,
 }
 
 /// The password check is through.
@@ -68,6 +70,7 @@ impl ConnectionActor {
             keep_alive_s: packet.keep_alive_s,
             will: packet.will.as_ref().map(Will::from),
             identity: None,
+            registry: None,
         }));
         let attempt = Attempt {
             username: packet.username.map(Into::into),
@@ -114,6 +117,7 @@ impl ConnectionActor {
         if post(&registry.address, attach).is_err() {
             return self.refuse(lane, ConnectReturnCode::ServerUnavailable);
         }
+        connecting.registry = Some(registry.address.clone());
         Flow::Pause
     }
 
@@ -137,7 +141,7 @@ impl ConnectionActor {
                 }
                 return;
             }
-            (Ok(_), None) => return,
+            (Ok(_), None) => unreachable!("a session is asked for only with an identity"),
         };
         log::connected(&identity, self.peer, &connecting.client_id);
         self.packet_bytes_max =

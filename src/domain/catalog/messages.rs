@@ -23,7 +23,7 @@ pub const MESSAGE_OVERHEAD_BYTES: u64 = 128;
 type SpaceMessages = OrdMap<Arc<str>, Arc<StoredMessage>>;
 
 /// All stored messages and what they sum up to.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Messages {
     by_space: OrdMap<SpaceId, SpaceMessages>,
     /// Topics per device, and per registry for the registry's own topics.

@@ -36,8 +36,7 @@ pub use command::{
     UpdateBroker, UpdateDevice, UpdateRegistry,
 };
 pub use entity::{
-    Broker, Device, Export, Owner, Registry, RegistryStatus, Resource, StoredMessage,
-    TopicAliases,
+    Broker, Device, Export, Owner, Registry, RegistryStatus, Resource, StoredMessage, TopicAliases,
 };
 pub use event::{Event, Outcome};
 pub use messages::Selection;

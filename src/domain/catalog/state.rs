@@ -21,7 +21,7 @@ use crate::domain::timestamp::Timestamp;
 use crate::domain::token::{ApiToken, TokenHash};
 
 /// Everything that the server remembers, as one value.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Catalog {
     pub(super) applied_index: u64,
     pub(super) limits: CatalogLimits,
@@ -40,7 +40,7 @@ pub struct Catalog {
 }
 
 /// The credentials of one entity, in the order in which they were added.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Credentials {
     pub(super) certificates: Vec<Arc<Certificate>>,
     pub(super) passwords: Vec<Arc<Password>>,
@@ -73,7 +73,7 @@ impl NameScope {
 }
 
 /// What is derived from the tables.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Indices {
     pub(super) certificates: HashMap<CertificateDigest, Owner>,
     pub(super) names: OrdMap<(NameScope, SmolStr), SmolStr>,
