@@ -8,7 +8,6 @@ use std::sync::Arc;
 use super::directory::Directory;
 use super::lane::Lanes;
 use super::routes;
-use crate::domain::address::CanonicalTopic;
 use crate::domain::catalog::Catalog;
 use crate::domain::catalog::entity::Owner;
 use crate::domain::catalog::event::Event;
@@ -26,11 +25,8 @@ pub struct Observer {
 impl ApplyObserver for Observer {
     fn applied(&self, catalog: &Catalog, _index: u64, event: &Event) {
         if let Event::PermanentSet { space, topic, payload, qos, .. } = event {
-            let SpaceId::Registry(registry) = space else { return };
             let Some(running) = self.directory.find(space) else { return };
-            let Ok(topic) = CanonicalTopic::parse(topic, registry) else { return };
-            let published_as = topic.shared();
-            let route = routes::matching(&running.space, topic, &published_as, catalog);
+            let route = routes::matching(&running.space, topic.clone(), topic.as_str(), catalog);
             routes::deliver_from_outside(&self.lanes, &route, payload, *qos);
             return;
         }

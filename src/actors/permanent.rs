@@ -11,6 +11,7 @@ use crate::clock;
 use crate::domain::address::CanonicalTopic;
 use crate::domain::catalog::command::{Origin, SetPermanent};
 use crate::mqtt::qos::QoS;
+use crate::store::StoreError;
 
 /// Proposes a message for its permanent topic. `done` is called, on any thread, when the message is stored and on its
 /// way to its subscribers, or with the reason why it cannot be stored; perhaps before this function returns.
@@ -20,7 +21,7 @@ pub fn store(
     topic: &CanonicalTopic,
     payload: Bytes,
     qos: QoS,
-    done: impl FnOnce(Result<(), String>) + Send + 'static,
+    done: impl FnOnce(Result<(), StoreError>) + Send + 'static,
 ) {
     let message = SetPermanent {
         space: space.id.clone(),
@@ -31,7 +32,7 @@ pub fn store(
         origin: Origin::default(),
     };
     environment.catalog.set_permanent_async(message, move |result| {
-        done(result.map(|_| ()).map_err(|error| error.to_string()));
+        done(result.map(|_| ()));
     });
 }
 

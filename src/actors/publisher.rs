@@ -10,16 +10,20 @@ use super::{permanent, routes};
 use crate::domain::principal::Principal;
 use crate::domain::resolve::PublishRefusal;
 use crate::mqtt::qos::QoS;
+use crate::store::StoreError;
 
 /// Why a publish from outside of MQTT was not accepted.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum PublisherError {
     /// The topic resolves to nothing, or is not allowed.
     #[error(transparent)]
     Refused(#[from] PublishRefusal),
     /// The topic is permanent and the message could not be stored.
     #[error("message could not be stored: {0}")]
-    NotStored(String),
+    NotStored(StoreError),
+    /// The node stops.
+    #[error("the node is shutting down")]
+    Closing,
 }
 
 /// Publishes on behalf of an existing principal, as with QoS 1: answers when the message is with its subscribers'
@@ -46,6 +50,6 @@ pub async fn publish(
     });
     match receiver.await {
         Ok(result) => result.map_err(PublisherError::NotStored),
-        Err(_) => Err(PublisherError::NotStored("the node is shutting down".into())),
+        Err(_) => Err(PublisherError::Closing),
     }
 }

@@ -96,9 +96,9 @@ pub struct Security {
 pub struct Limits {
     /// Open MQTT connections. Further ones are closed at once. Default: 1,000,000.
     pub connections_max: usize,
-    /// TLS handshakes at the same time. Further ones wait. Default: 256.
+    /// TLS handshakes at the same time. Further ones wait, and old unfinished ones are closed for them. Default: 8192.
     pub handshakes_max: usize,
-    /// Time from the TCP connection to the end of the TLS handshake. Default: 10 s.
+    /// Time from the TCP connection to the end of the TLS handshake. Default: 15 s.
     pub handshake_timeout: Duration,
     /// Time from there to a complete CONNECT (U-M8). Default: 30 s.
     pub connect_timeout: Duration,

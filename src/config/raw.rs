@@ -136,8 +136,8 @@ impl Default for RawLimits {
     fn default() -> Self {
         Self {
             connections_max: 1_000_000,
-            handshakes_max: 256,
-            handshake_timeout_s: 10,
+            handshakes_max: 8192,
+            handshake_timeout_s: 15,
             connect_timeout_s: 30,
             connect_bytes_max: 16 * 1024,
             payload_bytes_max: 262_144,

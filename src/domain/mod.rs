@@ -25,3 +25,5 @@ pub mod quota;
 pub mod token;
 
 pub mod catalog;
+
+pub mod window;

@@ -43,7 +43,7 @@ impl Session {
                 return Flow::Close(CloseReason::PublishNotAllowed { topic: packet.topic.into() });
             }
         };
-        self.note(Activity::Publish);
+        self.note(lane, Activity::Publish);
         if route.topic.is_permanent() {
             return self.store(environment, lane, slot, &route, packet);
         }
@@ -95,6 +95,7 @@ impl Session {
         }
         let handle = Arc::clone(&environment.lanes[usize::from(slot.lane)]);
         permanent::store(environment, &self.space, &route.topic, payload, packet.qos, move |result| {
+            let result = result.map_err(|error| error.to_string());
             handle.control(Control::Stored { target: Target::from(slot), sequence, result });
         });
         Flow::Continue

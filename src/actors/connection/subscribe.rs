@@ -16,7 +16,7 @@ use crate::actors::registry::{StoredDelivery, Subscribe, Subscribed, Unsubscribe
 use crate::actors::slot::Slot;
 use crate::mqtt::packet::subscribe::{SubackCode, SubscribeRef, encode_suback};
 use crate::mqtt::packet::unsubscribe::{UnsubscribeRef, encode_unsuback};
-use crate::mqtt::qos::QoS;
+use crate::mqtt::qos::{PacketIdentifier, QoS};
 
 impl Session {
     pub(super) fn subscribe(
@@ -26,7 +26,7 @@ impl Session {
         packet: &SubscribeRef<'_>,
         context: &Context<ConnectionActor>,
     ) -> Flow {
-        self.note(Activity::Subscribe);
+        self.note(lane, Activity::Subscribe);
         lane.hold(slot);
         let requests: Vec<(Box<str>, QoS)> =
             packet.requests().map(|request| (request.filter.into(), request.qos.min(QoS::AtLeastOnce))).collect();
@@ -42,7 +42,7 @@ impl Session {
         }
         // The registry is overloaded: refusing is honest, and the client may ask again.
         let refused = vec![SubackCode::Failure; count];
-        lane.send_control(slot, |out| encode_suback(out, packet.packet_identifier, refused));
+        send_suback(lane, slot, packet.packet_identifier, refused);
         lane.release(slot);
         Flow::Continue
     }
@@ -54,7 +54,7 @@ impl Session {
         packet: &UnsubscribeRef<'_>,
         context: &Context<ConnectionActor>,
     ) -> Flow {
-        self.note(Activity::Subscribe);
+        self.note(lane, Activity::Subscribe);
         let message = Unsubscribe {
             slot,
             packet_identifier: packet.packet_identifier,
@@ -82,12 +82,21 @@ impl Session {
             lane.handle().counters.filters_refused.add(refused.len() as u64);
             log::subscriptions_refused(&self.identity, &self.client_id, &refused);
         }
-        lane.send_control(slot, |out| {
-            encode_suback(out, message.packet_identifier, message.codes.iter().copied());
-        });
+        send_suback(lane, slot, message.packet_identifier, message.codes.iter().copied());
         lane.send_stored(slot, &message.stored);
         lane.release(slot);
     }
+}
+
+fn send_suback(
+    lane: &mut LaneState,
+    slot: Slot,
+    packet_identifier: PacketIdentifier,
+    codes: impl IntoIterator<Item = SubackCode>,
+) {
+    lane.send_control(slot, |out| {
+        encode_suback(out, packet_identifier, codes).expect("a SUBACK is shorter than the SUBSCRIBE it answers");
+    });
 }
 
 /// The registry actor has ended subscriptions.

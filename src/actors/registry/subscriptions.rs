@@ -90,7 +90,7 @@ impl RegistryActor {
                 let room = settings.stored_messages_per_subscribe_max.saturating_sub(stored.len());
                 let retain = settings.retain_flag_on_stored;
                 stored.extend(stored_messages(&interest, request.1, &space.id, catalog, retain, room));
-                codes.push(SubackCode::granted(request.1));
+                codes.push(SubackCode::Granted(request.1));
                 interests.push(interest);
             }
             codes

@@ -49,15 +49,20 @@ impl Certificate {
 
 /// A new self-signed P-256 certificate; the quickest kind, for tests that need many.
 pub fn p256() -> Certificate {
-    request(&["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-days", "365"])
+    elliptic("P-256")
 }
 
-/// A new RSA-2048 certificate.
-pub fn rsa_2048() -> Certificate {
-    request(&["-newkey", "rsa:2048", "-days", "365"])
+/// A new self-signed ECDSA certificate on the given curve.
+pub fn elliptic(curve: &str) -> Certificate {
+    request(&["-newkey", "ec", "-pkeyopt", &format!("ec_paramgen_curve:{curve}"), "-days", "365"])
 }
 
-/// A new RSA certificate of any length, for the limits of the TLS library.
+/// A new self-signed Ed25519 certificate.
+pub fn ed25519() -> Certificate {
+    request(&["-newkey", "ed25519", "-days", "365"])
+}
+
+/// A new RSA certificate of the given length in bits.
 pub fn rsa(bits: u16) -> Certificate {
     request(&["-newkey", &format!("rsa:{bits}"), "-days", "365"])
 }

@@ -33,6 +33,7 @@ pub struct Client {
     buffer: Vec<u8>,
     inbox: VecDeque<Message>,
     next_identifier: u16,
+    ended: bool,
     /// Whether received QoS 1 messages are acknowledged at once, as clients do.
     pub acknowledges: bool,
 }
@@ -78,7 +79,14 @@ impl Client {
     }
 
     fn over(stream: Box<dyn Stream>) -> Self {
-        Self { stream, buffer: Vec::new(), inbox: VecDeque::new(), next_identifier: 1, acknowledges: true }
+        Self {
+            stream,
+            buffer: Vec::new(),
+            inbox: VecDeque::new(),
+            next_identifier: 1,
+            ended: false,
+            acknowledges: true,
+        }
     }
 
     /// Sends bytes as they are. An error is ignored: the server may have closed, which the next read tells.
@@ -132,6 +140,7 @@ impl Client {
             self.buffer.reserve(16 * 1024);
             // A reset and a TLS stream without close_notify count as closed, too.
             if self.stream.read_buf(&mut self.buffer).await.unwrap_or(0) == 0 {
+                self.ended = true;
                 return None;
             }
         }
@@ -208,6 +217,11 @@ impl Client {
         }
     }
 
+    /// Takes what has come behind the back of other waits.
+    pub fn take_inbox(&mut self) -> Vec<Message> {
+        self.inbox.drain(..).collect()
+    }
+
     /// Receives `count` messages, then makes sure with [`Client::fence`] that no further one comes.
     pub async fn receive_exactly(&mut self, count: usize) -> Vec<Message> {
         let mut messages = Vec::new();
@@ -250,10 +264,20 @@ impl Client {
         self.expect_closed().await;
     }
 
-    /// Sends nothing and closes the connection, which the server must take as abnormal.
-    pub async fn abort(mut self) {
+    /// Whether the end of the connection has been read.
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Closes the sending half only: the server sees the end of its input, answers can still be read.
+    pub async fn end_of_input(&mut self) {
         // The peer may have closed already.
         let _ = self.stream.shutdown().await;
+    }
+
+    /// Sends nothing and closes the connection, which the server must take as abnormal.
+    pub async fn abort(mut self) {
+        self.end_of_input().await;
     }
 
     /// A packet identifier that was not used on this connection lately.

@@ -21,6 +21,7 @@ while read -r verb pid; do
   esac
 done
 for pid in $pids; do kill -KILL "$pid" 2>/dev/null; done
+for mount in "$1"/disk-*; do umount -l "$mount" 2>/dev/null; done
 rm -rf "$1" 2>/dev/null || { sleep 1; rm -rf "$1"; }
 "#;
 

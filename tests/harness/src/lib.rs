@@ -13,6 +13,7 @@ pub mod fixture;
 pub mod janitor;
 pub mod log;
 pub mod node;
+pub mod ops;
 pub mod packet;
 pub mod runtime;
 pub mod tls;

@@ -45,7 +45,6 @@ impl Node {
         for listener in LISTENERS {
             command.arg(format!("--{listener}")).arg("127.0.0.1:0");
         }
-        command.arg("--peer").arg("127.0.0.1:0");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }

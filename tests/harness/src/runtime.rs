@@ -5,7 +5,7 @@ use std::{future::Future, sync::OnceLock, time::Duration};
 use tokio::runtime::{Builder, Runtime};
 
 /// How long any single wait may take before the test fails. Generous: it bounds a hang, it is no assertion.
-pub const WAIT: Duration = Duration::from_secs(30);
+pub const WAIT: Duration = Duration::from_secs(60);
 
 fn runtime() -> &'static Runtime {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();

@@ -97,7 +97,7 @@ impl Broker {
             .stderr(Stdio::from(File::options().append(true).open(&output)?));
         let mut child = program.spawn().with_context(|| format!("cannot start {}", kind.name()))?;
         CURRENT.store(child.id() as i32, Ordering::SeqCst);
-        let started = wait_until_ready(&mut child, &output, ports).and_then(|listeners| {
+        let started = wait_until_ready(&mut child, &output, ports.as_ref()).and_then(|listeners| {
             let addressing = match kind {
                 Kind::Rookery(program) => rookery_login(program, directory.path(), &listeners)?,
                 _ => Addressing::Free(None),
@@ -251,13 +251,17 @@ fn free_port() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
 
-fn wait_until_ready(child: &mut Child, output: &Path, ports: Option<Listeners>) -> anyhow::Result<Listeners> {
+fn wait_until_ready(
+    child: &mut Child,
+    output: &Path,
+    ports: Option<&Listeners>,
+) -> anyhow::Result<Listeners> {
     let deadline = Instant::now() + START_MAX;
     while Instant::now() < deadline {
         if let Some(status) = child.try_wait()? {
             bail!("ended at once: {status}");
         }
-        match &ports {
+        match ports {
             Some(ports) => {
                 if ports.0.iter().all(|(_, address)| TcpStream::connect(address).is_ok()) {
                     return Ok(Listeners(ports.0.clone()));

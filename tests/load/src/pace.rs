@@ -21,6 +21,12 @@ impl Pace {
         self.start_ns + (self.sent as f64 * self.interval_ns) as u64
     }
 
+    /// How many messages due before `end_ns` are not sent.
+    pub fn owed(&self, end_ns: u64) -> u64 {
+        let due = (end_ns.saturating_sub(self.start_ns) as f64 / self.interval_ns).ceil() as u64;
+        due.saturating_sub(self.sent)
+    }
+
     /// Notes that the message that was due is sent.
     pub fn sent(&mut self) {
         self.sent += 1;
@@ -48,5 +54,7 @@ mod tests {
         assert_eq!(paces[0].due_ns(), 2_501_000);
         (0..399).for_each(|_| paces[0].sent());
         assert_eq!(paces[0].due_ns(), SECOND_NS + 1_000);
+        assert_eq!(paces[0].owed(SECOND_NS + 1_000), 0);
+        assert_eq!(paces[0].owed(SECOND_NS + 2_501_001), 2);
     }
 }

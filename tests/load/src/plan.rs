@@ -76,7 +76,7 @@ impl Addressing {
 
     fn idle_filter(&self, connection: u32, subscription: u32) -> String {
         match self {
-            Self::Free(_) => format!("bench/idle/{connection}/{subscription}"),
+            Self::Free(_) => format!("bench/{connection}-{subscription}"),
             Self::Fleet(fleet) => {
                 format!("$devices/{}/commands/{subscription}", fleet.device(connection).username)
             }

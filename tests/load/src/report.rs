@@ -9,6 +9,9 @@ use crate::process::CpuUsed;
 use crate::scenario::{Fault, Scenario};
 use crate::traffic::Counts;
 
+/// CPU of the generator from which on it is called the bottleneck.
+const GENERATOR_CORES_MAX: f64 = 0.95;
+
 /// The opening of all connections.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Opening {
@@ -48,6 +51,8 @@ pub struct Measured {
     pub delivered: u64,
     /// Messages received for each second.
     pub delivered_per_s: f64,
+    /// Paced messages that were due and not sent when the window ended: the broker did not keep up.
+    pub behind: u64,
     /// CPU of the broker.
     pub broker: Option<CpuUsed>,
     /// CPU of the broker for each message received, in microseconds.
@@ -77,6 +82,8 @@ pub struct Report {
     pub lost: u64,
     /// QoS 1 messages that were never acknowledged.
     pub unacknowledged: u64,
+    /// Paced messages that could not even be sent within the drain time.
+    pub never_sent: u64,
     /// Connections that never read and were ended by the broker.
     pub stalled_closed: u32,
 }
@@ -91,6 +98,7 @@ impl Report {
             (counts.duplicates, "duplicates", allowed(Fault::Duplicate)),
             (counts.reordered, "messages out of order", allowed(Fault::Reorder)),
             (self.unacknowledged, "messages never acknowledged", allowed(Fault::Loss)),
+            (self.never_sent, "messages never sent", allowed(Fault::Loss)),
             (counts.misrouted, "messages to the wrong subscriber", false),
             (counts.corrupt, "corrupt messages", false),
             (counts.stray_acknowledgements, "stray or reordered acknowledgements", false),
@@ -182,6 +190,9 @@ impl Measured {
             let _ = write!(text, ", broker {cost:.3} us CPU per message");
         }
         text.push('\n');
+        if self.behind > 0 {
+            let _ = writeln!(text, "              not sustained: {} messages behind at the end", self.behind);
+        }
         if let Some(broker) = &self.broker {
             let _ = writeln!(
                 text,
@@ -190,6 +201,9 @@ impl Measured {
                 broker.kernel_share * 100.0,
                 self.generator.cores
             );
+        }
+        if self.generator.cores > GENERATOR_CORES_MAX {
+            let _ = writeln!(text, "              the generator is the bottleneck of this run");
         }
         latency_text(text, "end to end", self.latency.as_ref());
         latency_text(text, "to PUBACK", self.acknowledge_latency.as_ref());

@@ -85,6 +85,7 @@ pub fn run(scenario: &Scenario, setting: &Setting) -> anyhow::Result<Report> {
         counts: run.traffic.counts(),
         lost: run.traffic.missing(),
         unacknowledged: run.traffic.unacknowledged(),
+        never_sent: run.traffic.behind(now_ns()),
         stalled_closed: run.clients.stalled_closed(),
     })
 }
@@ -170,7 +171,7 @@ impl Run<'_> {
         }
         self.advance(seconds_ns(self.setting.durations.warmup_s))?;
         let mut measured = self.window(label)?;
-        self.traffic.stop();
+        self.traffic.stop(now_ns());
         self.drain()?;
         measured.latency = self.traffic.latency().summary();
         measured.acknowledge_latency = self.traffic.acknowledge_latency().summary();
@@ -185,6 +186,7 @@ impl Run<'_> {
         self.traffic.record(start_ns..start_ns + length_ns);
         self.advance(length_ns)?;
         let (after, end_ns) = (self.traffic.counts(), now_ns());
+        let behind = self.traffic.behind(end_ns);
         let (broker_after, own_after) = (self.broker_cpu()?, CpuSample::take(&own)?);
         let seconds = (end_ns - start_ns) as f64 / SECOND_NS as f64;
         let delivered = after.delivered - before.delivered;
@@ -195,6 +197,7 @@ impl Run<'_> {
             sent: after.sent - before.sent,
             delivered,
             delivered_per_s: delivered as f64 / seconds,
+            behind,
             broker_us_per_message: broker
                 .filter(|_| delivered > 0)
                 .map(|broker| broker.on_cpu_ns as f64 / 1e3 / delivered as f64),
@@ -226,10 +229,14 @@ impl Run<'_> {
         }
     }
 
-    /// Waits until everything sent has arrived and is acknowledged, at most the drain time.
+    /// Waits until everything due is sent, and everything sent has arrived and is acknowledged, at most the drain time.
     fn drain(&mut self) -> anyhow::Result<()> {
         let end_ns = now_ns() + seconds_ns(self.setting.durations.drain_s);
-        while now_ns() < end_ns && (self.traffic.missing() > 0 || self.traffic.unacknowledged() > 0) {
+        while now_ns() < end_ns
+            && (self.traffic.behind(now_ns()) > 0
+                || self.traffic.missing() > 0
+                || self.traffic.unacknowledged() > 0)
+        {
             let look_ns = now_ns() + LOOK_NS;
             while now_ns() < look_ns {
                 self.clients.turn(&mut self.traffic, LOOK_NS)?;
@@ -248,4 +255,58 @@ pub fn hard_stop(after_s: f64, clean_up: fn()) {
         clean_up();
         std::process::exit(3);
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::relay::Relay;
+    use crate::scenario::{built_in, find};
+
+    /// A short run of a built-in scenario over real sockets against the relay.
+    fn run_against_relay(change: impl Fn(&mut Scenario), name: &str) -> Report {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let relay = Relay::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+            sender.send(relay.address().unwrap()).unwrap();
+            relay.serve()
+        });
+        let address = receiver.recv().unwrap();
+        let mut scenario = find(&built_in().unwrap(), name).unwrap();
+        change(&mut scenario);
+        let setting = Setting {
+            target: Target { address, tls: None },
+            addressing: Addressing::Free(None),
+            broker_pids: vec![std::process::id()],
+            durations: Durations { warmup_s: 0.05, measure_s: 0.2, drain_s: 20.0, open_s: 20.0 },
+        };
+        run(&scenario, &setting).unwrap()
+    }
+
+    #[test]
+    fn a_saturated_run_loses_nothing_and_is_accounted_for() {
+        for name in ["pairs-qos1", "fanin", "fanout"] {
+            let report = run_against_relay(|_| {}, name);
+            assert_eq!(report.faults(), Vec::<String>::new(), "{name}");
+            let measured = report.last().unwrap();
+            assert!(measured.delivered > 0 && measured.broker_us_per_message.unwrap() > 0.0, "{name}");
+            assert!(measured.latency.is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_paced_run_delivers_what_was_due() {
+        let report = run_against_relay(|scenario| scenario.rate_per_s = Some(1000.0), "rate1");
+        assert_eq!(report.faults(), Vec::<String>::new());
+        assert!(report.counts.sent > 0);
+        assert_eq!(report.counts.sent, report.counts.delivered);
+    }
+
+    #[test]
+    fn idle_connections_are_opened_and_stay() {
+        let report = run_against_relay(|scenario| scenario.connections = 200, "idle");
+        assert_eq!(report.faults(), Vec::<String>::new());
+        assert_eq!(report.opening.connections, 200);
+        assert_eq!(report.opening.latency.unwrap().count, 200);
+    }
 }

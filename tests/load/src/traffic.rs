@@ -74,7 +74,8 @@ pub struct Traffic {
     bounds: Bounds,
     ready: Vec<u32>,
     due: BinaryHeap<Reverse<(u64, u32)>>,
-    sending: bool,
+    saturated: bool,
+    paced_until_ns: u64,
     counts: Counts,
     latency: Latency,
     acknowledge_latency: Latency,
@@ -108,7 +109,8 @@ impl Traffic {
             bounds,
             ready: Vec::new(),
             due: BinaryHeap::new(),
-            sending: false,
+            saturated: false,
+            paced_until_ns: 0,
             counts: Counts::default(),
             latency: Latency::default(),
             acknowledge_latency: Latency::default(),
@@ -118,13 +120,13 @@ impl Traffic {
 
     /// Starts the closed loop.
     pub fn start_saturated(&mut self) {
-        self.sending = true;
+        self.saturated = true;
         (0..self.publishers.len()).for_each(|index| self.wake(index as u32));
     }
 
     /// Starts the open loop.
     pub fn start_paced(&mut self, paces: Vec<Pace>) {
-        self.sending = true;
+        self.paced_until_ns = u64::MAX;
         for (index, pace) in paces.into_iter().enumerate() {
             self.due.push(Reverse((pace.due_ns(), index as u32)));
             self.publishers[index].scheduled = true;
@@ -132,10 +134,21 @@ impl Traffic {
         }
     }
 
-    /// No new messages from now on.
-    pub fn stop(&mut self) {
-        self.sending = false;
-        self.due.clear();
+    /// Nothing new from now on. Paced messages that were due before are still sent: leaving them out would hide
+    /// the latency of a broker that cannot keep up.
+    pub fn stop(&mut self, now_ns: u64) {
+        self.saturated = false;
+        self.paced_until_ns = self.paced_until_ns.min(now_ns);
+    }
+
+    /// Paced messages that were due before `now_ns` and are not sent.
+    pub fn behind(&self, now_ns: u64) -> u64 {
+        let end_ns = now_ns.min(self.paced_until_ns);
+        self.publishers
+            .iter()
+            .filter_map(|publisher| publisher.pace.as_ref())
+            .map(|pace| pace.owed(end_ns))
+            .sum()
     }
 
     /// Only messages due within this time enter the histograms, whenever they arrive.
@@ -186,12 +199,11 @@ impl Traffic {
     pub fn fill(&mut self, index: u32, out: &mut Vec<u8>, now_ns: u64) {
         let publisher = &mut self.publishers[index as usize];
         publisher.ready = false;
-        if !self.sending {
-            return;
-        }
         while out.len() < UNWRITTEN_BYTES_MAX && publisher.may_send(&self.bounds) {
             let due_ns = match &publisher.pace {
+                None if !self.saturated => return,
                 None => now_ns,
+                Some(pace) if pace.due_ns() >= self.paced_until_ns => return,
                 Some(pace) if pace.due_ns() <= now_ns => pace.due_ns(),
                 Some(pace) => {
                     // Blocked publishers are not in the heap; what frees them wakes them.
@@ -328,5 +340,99 @@ impl Publisher {
         if let Some(pace) = &mut self.pace {
             pace.sent();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Addressing;
+    use crate::scenario::{built_in, find};
+
+    const WINDOW: Bounds = Bounds { window: Some(4), inflight: 2 };
+
+    fn traffic(name: &str, qos: u8, bounds: Bounds) -> Traffic {
+        let mut scenario = find(&built_in().unwrap(), name).unwrap();
+        (scenario.publishers, scenario.qos) = (2, qos);
+        scenario.subscribers = if name == "pairs" { 2 } else { 1 };
+        Traffic::new(&Plan::new(&scenario, &Addressing::Free(None), ""), bounds)
+    }
+
+    fn fill(traffic: &mut Traffic, publisher: u32, now_ns: u64) -> Vec<Vec<u8>> {
+        let mut out = Vec::new();
+        traffic.fill(publisher, &mut out, now_ns);
+        let mut payloads = Vec::new();
+        let mut rest = &out[..];
+        while let Some(frame) = crate::packet::split(rest).unwrap() {
+            payloads.push(crate::packet::read_publish(&frame).unwrap().payload.to_vec());
+            rest = &rest[frame.length..];
+        }
+        payloads
+    }
+
+    #[test]
+    fn the_closed_loop_sends_a_window_and_then_one_for_each_arrival() {
+        let mut traffic = traffic("pairs", 0, WINDOW);
+        traffic.start_saturated();
+        let sent = fill(&mut traffic, 0, 10);
+        assert_eq!(sent.len(), 4);
+        assert!(fill(&mut traffic, 0, 10).is_empty());
+        traffic.delivered(0, &sent[0], 20);
+        assert_eq!(fill(&mut traffic, 0, 20).len(), 1);
+        traffic.stop(20);
+        traffic.delivered(0, &sent[1], 20);
+        assert!(fill(&mut traffic, 0, 20).is_empty());
+        assert_eq!(traffic.missing(), 3);
+    }
+
+    #[test]
+    fn qos_1_also_waits_for_acknowledgements() {
+        let mut traffic = traffic("pairs", 1, WINDOW);
+        traffic.start_saturated();
+        assert_eq!(fill(&mut traffic, 0, 10).len(), 2);
+        traffic.acknowledged(0, 1, 20);
+        assert_eq!(fill(&mut traffic, 0, 20).len(), 1);
+        traffic.acknowledged(0, 3, 30);
+        traffic.acknowledged(0, 9, 30);
+        assert_eq!((traffic.counts().acknowledged, traffic.counts().stray_acknowledgements), (2, 2));
+        assert_eq!(traffic.unacknowledged(), 1);
+    }
+
+    #[test]
+    fn every_kind_of_fault_is_told_apart() {
+        let mut traffic = traffic("pairs", 0, WINDOW);
+        traffic.start_saturated();
+        let sent = fill(&mut traffic, 0, 10);
+        for index in [0, 2, 1, 2] {
+            traffic.delivered(0, &sent[index], 20);
+        }
+        traffic.delivered(1, &sent[3], 20);
+        traffic.delivered(0, &sent[3][..50], 20);
+        traffic.delivered(0, b"foreign", 20);
+        let counts = traffic.counts();
+        assert_eq!((counts.delivered, counts.reordered, counts.duplicates), (3, 1, 1));
+        assert_eq!((counts.misrouted, counts.corrupt, traffic.missing()), (1, 2, 1));
+    }
+
+    #[test]
+    fn a_late_generator_shows_as_latency_and_not_as_fewer_messages() {
+        let mut traffic = traffic("fanin", 0, Bounds { window: None, inflight: 2 });
+        traffic.start_paced(crate::pace::spread(0, 2_000.0, 2));
+        traffic.record(0..10_000_000);
+        traffic.wake_due(4_000_000);
+        let sent = fill(&mut traffic, 0, 4_000_000);
+        assert_eq!(sent.len(), 5, "due at 0, 1, 2, 3 and 4 ms");
+        traffic.delivered(0, &sent[0], 4_000_000);
+        let latency_us = traffic.latency().summary().unwrap().max_us;
+        assert!((4_000..4_010).contains(&latency_us), "{latency_us}");
+        assert_eq!(traffic.next_due_ns(), Some(5_000_000));
+        traffic.stop(6_000_000);
+        assert_eq!(
+            traffic.behind(8_000_000),
+            1 + 6,
+            "of the first at 5 ms, of the second from 0.5 to 5.5 ms"
+        );
+        assert_eq!(fill(&mut traffic, 1, 8_000_000).len(), 6);
+        assert_eq!(traffic.behind(8_000_000), 1);
     }
 }

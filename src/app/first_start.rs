@@ -1,0 +1,66 @@
+//! What a node makes when its data directory is empty: the directory itself, its certificates, the administrator's
+//! token.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::SystemTime;
+
+use sha2::{Digest, Sha256};
+
+use super::StartError;
+use crate::config::Config;
+use crate::net::pki::{self, PkiError, ServerIdentity, ServerNames};
+use crate::store::CatalogHandle;
+use crate::verify::generate;
+
+/// The file that holds the administrator's token, in the data directory.
+pub const ADMIN_TOKEN_FILE: &str = "admin.token";
+
+/// Creates the data directory, readable by its owner only.
+pub fn create_data_dir(path: &Path) -> Result<(), StartError> {
+    let what = || format!("data directory {}", path.display());
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(StartError::system(what()))
+}
+
+/// The certificate given by the operator, or the one that the node makes for itself.
+pub fn server_identity(config: &Config) -> Result<ServerIdentity, PkiError> {
+    match &config.security.tls {
+        Some((certificate, key)) => pki::load(certificate, key),
+        None => {
+            let directory = config.node.data_dir.join("pki");
+            pki::open_or_create(&directory, &ServerNames::new(&config.security.tls_names), SystemTime::now())
+        }
+    }
+}
+
+/// Makes sure that there is an administrator: the token of the given file, or one made on the first start and written
+/// to `admin.token` in the data directory (mode 0600).
+pub async fn ensure_administrator(catalog: &CatalogHandle, config: &Config) -> Result<(), StartError> {
+    if let Some(file) = &config.security.admin_token_file {
+        let text = fs::read_to_string(file).map_err(StartError::system(format!("token file {}", file.display())))?;
+        catalog.ensure_token_of_file(Sha256::digest(text.trim().as_bytes()).into()).await?;
+        return Ok(());
+    }
+    if catalog.read(|catalog| catalog.has_administrator()) {
+        return Ok(());
+    }
+    let secret = generate::token();
+    // Written first: a crash in between leaves a file that the next start replaces, never a token that nobody knows.
+    write_secret(&config.node.data_dir.join(ADMIN_TOKEN_FILE), &secret)?;
+    catalog.ensure_administrator(Sha256::digest(secret.as_bytes()).into()).await?;
+    Ok(())
+}
+
+fn write_secret(path: &Path, secret: &str) -> Result<(), StartError> {
+    let write = || {
+        let temporary = path.with_extension("new");
+        let _ = fs::remove_file(&temporary);
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+        writeln!(file, "{secret}")?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)
+    };
+    write().map_err(StartError::system(format!("token file {}", path.display())))
+}
