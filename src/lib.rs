@@ -9,3 +9,5 @@ pub mod domain;
 pub mod verify;
 
 pub mod net;
+
+pub mod cli;

@@ -1,0 +1,68 @@
+//! `rookery serve` and `rookery demo`. A value that is absent here comes from the environment, the
+//! configuration file or the defaults, in this order.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// Run a node
+#[derive(Args, Clone, Debug, Default)]
+#[command(after_help = "On the first start the data directory gets a private CA (pki/ca.pem), a server \
+certificate and an administrator's token (admin.token).\n\n\
+Example:\n  rookery serve --data-dir ./data\n  rookery --data-dir ./data registry create my-registry")]
+pub struct ServeArguments {
+    /// Configuration file (TOML)
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Directory for everything the node stores
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Name of this node, unique in the cluster
+    #[arg(long, value_name = "NAME")]
+    pub node_name: Option<String>,
+    /// MQTT over TLS [default: 0.0.0.0:8883]
+    #[arg(long, value_name = "ADDR")]
+    pub mqtts: Option<SocketAddr>,
+    /// MQTT without TLS [default: off]
+    #[arg(long, value_name = "ADDR")]
+    pub mqtt: Option<SocketAddr>,
+    /// gRPC and REST API, TLS [default: 127.0.0.1:8443]
+    #[arg(long, value_name = "ADDR")]
+    pub api: Option<SocketAddr>,
+    /// Metrics and health over HTTP [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDR")]
+    pub ops: Option<SocketAddr>,
+    /// Traffic between nodes [default: 127.0.0.1:8550]
+    #[arg(long, value_name = "ADDR")]
+    pub peer: Option<SocketAddr>,
+    /// Address at which other nodes reach this one [default: the bound peer address]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub advertise_peer: Option<String>,
+    /// Nodes to join on the first start
+    #[arg(long, value_name = "HOST:PORT,...", value_delimiter = ',')]
+    pub join: Option<Vec<String>>,
+    /// Voters to wait for when a new cluster is formed
+    #[arg(long, value_name = "N")]
+    pub expect_voters: Option<u32>,
+    /// File with the secret that admits nodes to the cluster [default: <DATA_DIR>/join.secret]
+    #[arg(long, value_name = "FILE")]
+    pub join_secret_file: Option<PathBuf>,
+    /// File with the administrator's token [default: <DATA_DIR>/admin.token, made on the first start]
+    #[arg(long, value_name = "FILE")]
+    pub admin_token_file: Option<PathBuf>,
+    /// Server certificate chain (PEM) [default: made from a private CA on the first start]
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// Private key of the server certificate (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+}
+
+/// Try everything out: a node in a temporary directory, with devices that exchange messages
+#[derive(Args, Clone, Debug, Default)]
+pub struct DemoArguments {
+    /// End as soon as all messages were delivered
+    #[arg(long)]
+    pub once: bool,
+}
