@@ -131,10 +131,10 @@ impl MqttSession {
             if next_frame(&self.received, LIMITS).map_err(protocol)?.is_some() {
                 break;
             }
-            let mut chunk = [0; READ_BYTES];
-            match self.stream.read(&mut chunk).await {
+            self.received.reserve(READ_BYTES);
+            match self.stream.read_buf(&mut self.received).await {
                 Ok(0) => return Err(failed(CLOSED.to_owned())),
-                Ok(count) => self.received.extend_from_slice(&chunk[..count]),
+                Ok(_) => {}
                 Err(error) => return Err(failed(format!("connection lost: {error}"))),
             }
         }
@@ -151,7 +151,7 @@ impl MqttSession {
         self.send(&packet).await?;
         // The server closes without an answer; its way of closing does not matter any more.
         let _ = self.stream.shutdown().await;
-        let mut rest = [0; READ_BYTES];
+        let mut rest = vec![0; READ_BYTES];
         while let Ok(1..) = self.stream.read(&mut rest).await {}
         Ok(())
     }
