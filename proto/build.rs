@@ -30,6 +30,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     // rules and the HTTP mapping.
     fs::write(out_dir.join("descriptors.bin"), compiler.encode_file_descriptor_set())?;
 
+    let mut config = tonic_prost_build::Config::new();
+    config.enable_type_names().type_name_domain(["."], "type.googleapis.com");
     let mut documented = protox::Compiler::new([&root])?;
     documented.include_imports(true).include_source_info(true).open_files(&files)?;
     tonic_prost_build::configure()
@@ -39,7 +41,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .skip_debug(MESSAGES_WITH_SECRETS)
         .include_file("packages.rs")
         .emit_rerun_if_changed(false)
-        .compile_fds(documented.file_descriptor_set())?;
+        .compile_fds_with_config(documented.file_descriptor_set(), config)?;
     Ok(())
 }
 

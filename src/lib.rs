@@ -4,10 +4,23 @@
 
 pub mod mqtt;
 
+pub mod api;
+
 pub mod domain;
 
+pub mod clock;
+pub mod config;
+pub mod observe;
+
+pub mod store;
 pub mod verify;
 
-pub mod net;
+pub mod actors;
 
+pub mod net;
+pub mod ops;
+
+pub mod app;
 pub mod cli;
+
+pub mod demo;

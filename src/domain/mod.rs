@@ -6,3 +6,24 @@
 pub mod id;
 pub mod principal;
 pub mod timestamp;
+
+pub mod address;
+pub mod alias;
+pub mod index;
+pub mod interest;
+pub mod kind;
+pub mod monitoring;
+mod narrow;
+pub mod permission;
+pub mod resolve;
+
+pub mod credential;
+pub mod labels;
+pub mod log_options;
+pub mod name;
+pub mod quota;
+pub mod token;
+
+pub mod catalog;
+
+pub mod window;

@@ -1,4 +1,5 @@
-//! Black-box suite of the management API, driven by the official Python SDK's own stubs.
+//! Black-box suite of the management API: the real binary, driven by the official Python SDK's own stubs over TLS.
 
 mod descriptors;
+mod management;
 mod python;

@@ -1,11 +1,11 @@
-//! Runs the Python scripts beside this file with an interpreter that has `yandexcloud` installed.
+//! Runs Python with the interpreter that has `yandexcloud` installed.
 
 use std::env;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// One run of a script.
+/// One run.
 pub struct Python {
     command: Command,
 }
@@ -16,21 +16,45 @@ pub struct Report {
     pub output: String,
 }
 
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
 impl Python {
-    /// Prepares `tests/api/<name>`. The interpreter is `ROOKERY_TEST_PYTHON`, by default the one
-    /// that `tests/run` sets up.
-    pub fn script(name: &str) -> Self {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    /// The interpreter is `ROOKERY_TEST_PYTHON`, by default the one that `tests/run` sets up.
+    fn new() -> Self {
         let interpreter = env::var_os("ROOKERY_TEST_PYTHON")
-            .map_or_else(|| root.join("tests/.venv/bin/python"), PathBuf::from);
+            .map_or_else(|| root().join("tests/.venv/bin/python"), PathBuf::from);
         let mut command = Command::new(interpreter);
-        command.arg(root.join("tests/api").join(name));
+        command.env("PYTHONDONTWRITEBYTECODE", "1");
         Self { command }
+    }
+
+    /// Prepares `tests/api/<name>`.
+    pub fn script(name: &str) -> Self {
+        Self::new().argument(root().join("tests/api").join(name))
+    }
+
+    /// Prepares `python -m <name>`.
+    pub fn module(name: &str) -> Self {
+        Self::new().argument("-m").argument(name)
     }
 
     /// Adds an argument.
     pub fn argument(mut self, argument: impl AsRef<OsStr>) -> Self {
         self.command.arg(argument);
+        self
+    }
+
+    /// Runs in a directory of the repository.
+    pub fn directory(mut self, path: &str) -> Self {
+        self.command.current_dir(root().join(path));
+        self
+    }
+
+    /// Sets an environment variable.
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
         self
     }
 

@@ -92,4 +92,6 @@ counters! {
     outbox_bytes,
     /// Route look-ups that had to be computed.
     route_misses,
+    /// When the lane's clock last ticked, in seconds since 1970.
+    heartbeat_s,
 }

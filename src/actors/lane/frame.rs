@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::mqtt::packet::publish::{encode_publish_head, encode_publish_template};
+use crate::mqtt::packet::publish::{encode_publish_head_template, encode_publish_template};
 use crate::mqtt::qos::QoS;
 
 /// Payloads up to this size are copied into the connections' buffers; larger ones are shared and written vectored.
@@ -30,6 +30,9 @@ impl AcknowledgedFrame {
     }
 }
 
+/// Why encoding cannot fail here: topics and payloads were bounded when they came in.
+const ENCODABLE: &str = "a delivered name has fewer than 65,536 bytes and a payload fewer than 256 MiB";
+
 /// The payload of a publish on its way out: borrowed from the read buffer while it is small, shared when it is not.
 #[derive(Debug, Clone)]
 pub enum OutgoingPayload<'a> {
@@ -55,11 +58,11 @@ pub fn encode_plain(scratch: &mut Vec<u8>, topic: &str, payload: &OutgoingPayloa
     scratch.clear();
     match payload {
         OutgoingPayload::Copied(payload) => {
-            encode_publish_template(scratch, topic, payload, QoS::AtMostOnce, retain);
+            encode_publish_template(scratch, topic, payload, QoS::AtMostOnce, retain).expect(ENCODABLE);
             None
         }
         OutgoingPayload::Shared(payload) => {
-            encode_publish_head(scratch, topic, payload.len(), QoS::AtMostOnce, retain);
+            encode_publish_head_template(scratch, topic, payload.len(), QoS::AtMostOnce, retain).expect(ENCODABLE);
             Some(Arc::clone(payload))
         }
     }
@@ -75,12 +78,13 @@ pub fn encode_acknowledged(
     scratch.clear();
     let (offsets, payload) = match payload {
         OutgoingPayload::Copied(payload) => {
-            (encode_publish_template(scratch, topic, payload, QoS::AtLeastOnce, retain), None)
+            let offsets = encode_publish_template(scratch, topic, payload, QoS::AtLeastOnce, retain);
+            (offsets.expect(ENCODABLE), None)
         }
-        OutgoingPayload::Shared(payload) => (
-            encode_publish_head(scratch, topic, payload.len(), QoS::AtLeastOnce, retain),
-            Some(Arc::clone(payload)),
-        ),
+        OutgoingPayload::Shared(payload) => {
+            let offsets = encode_publish_head_template(scratch, topic, payload.len(), QoS::AtLeastOnce, retain);
+            (offsets.expect(ENCODABLE), Some(Arc::clone(payload)))
+        }
     };
     let at = offsets.packet_identifier_at.expect("a QoS 1 PUBLISH has a packet identifier");
     AcknowledgedFrame {

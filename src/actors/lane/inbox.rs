@@ -87,6 +87,8 @@ impl Batch {
 pub enum Control {
     /// End the connection.
     Close(Target, CloseReason),
+    /// End every connection of the lane.
+    CloseAll(CloseReason),
     /// The permanent message that the connection published as number `sequence` is stored, or cannot be.
     Stored {
         /// The publisher.

@@ -14,6 +14,11 @@ pub struct Link {
     waker: RefCell<Option<Waker>>,
     /// While set, nothing is read: a CONNECT or SUBSCRIBE is being decided, and order must be kept.
     pub paused: Cell<bool>,
+    /// While set, nothing is read either: too many publishes wait for the disk. Reading goes on when no more than this
+    /// many acknowledgements are owed.
+    pub read_again_at: Cell<Option<usize>>,
+    /// Set by [`Self::resume`] until the stream has seen it.
+    resumed: Cell<bool>,
     /// Why the connection is to end, if the lane wants it so.
     close: RefCell<Option<CloseReason>>,
     /// Received bytes that are not a complete packet yet, or that wait while `paused` is set.
@@ -29,6 +34,8 @@ impl Link {
             transport: RefCell::new(transport),
             waker: RefCell::new(None),
             paused: Cell::new(false),
+            read_again_at: Cell::new(None),
+            resumed: Cell::new(false),
             close: RefCell::new(None),
             tail: RefCell::new(Vec::new()),
             write_blocked: Cell::new(false),
@@ -66,9 +73,15 @@ impl Link {
         self.close.borrow_mut().take()
     }
 
-    /// Reads on.
+    /// Goes on: first with what waits in `tail`, then with reading.
     pub fn resume(&self) {
         self.paused.set(false);
+        self.resumed.set(true);
         self.wake();
+    }
+
+    /// Whether the connection was resumed since the last call.
+    pub fn take_resumed(&self) -> bool {
+        self.resumed.take()
     }
 }

@@ -8,6 +8,7 @@ use super::buffer::OutputBuffer;
 use super::frame::{AcknowledgedFrame, SharedPayload};
 use super::link::Link;
 use crate::domain::window::Window;
+use crate::mqtt::qos::PacketIdentifier;
 
 /// A message that came while the connection was waiting for the answer to its SUBSCRIBE.
 #[derive(Debug)]
@@ -23,7 +24,7 @@ pub enum HeldMessage {
 #[derive(Debug)]
 pub struct OwedAcknowledgement {
     /// The packet identifier of the PUBLISH.
-    pub packet_identifier: u16,
+    pub packet_identifier: PacketIdentifier,
     /// The number of the store request, or `None` if nothing is waited for.
     pub waits_for: Option<u64>,
 }

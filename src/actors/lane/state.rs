@@ -11,8 +11,11 @@ use super::outbox::{HeldMessage, Outbox};
 use super::wheel::Wheel;
 use crate::actors::close::CloseReason;
 use crate::actors::slot::Slot;
+use crate::clock;
+use crate::domain::timestamp::Timestamp;
 use crate::domain::window::{Offer, WindowLimits};
 use crate::mqtt::packet::acknowledge::encode_puback;
+use crate::mqtt::qos::PacketIdentifier;
 
 /// The DUP bit in the first byte of a PUBLISH.
 const DUP_FLAG: u8 = 0x08;
@@ -48,11 +51,13 @@ pub struct LaneState {
     lanes: Lanes,
     /// Bytes in all outboxes.
     bytes: usize,
-    /// Connections that had something to report since the last tick; see [`super::Lane::take_active`].
-    pub(super) active: Vec<Target>,
     /// Working space for encoding; taken and put back by its users.
     pub scratch: Vec<u8>,
+    /// The time of day, read at most once per chunk.
+    time: Option<Timestamp>,
     wake: Option<std::task::Waker>,
+    /// The flusher is at work, or will be: no need to wake it again.
+    pub(super) woken: bool,
 }
 
 impl LaneState {
@@ -70,9 +75,10 @@ impl LaneState {
             limits,
             lanes,
             bytes: 0,
-            active: Vec::new(),
             scratch: Vec::new(),
+            time: None,
             wake: None,
+            woken: false,
         }
     }
 
@@ -86,6 +92,16 @@ impl LaneState {
         self.wheel.now()
     }
 
+    /// A new chunk is being handled: the time is read again when somebody asks.
+    pub fn start_chunk(&mut self) {
+        self.time = None;
+    }
+
+    /// The time of day, as exact as the chunk being handled.
+    pub fn time(&mut self) -> Timestamp {
+        *self.time.get_or_insert_with(clock::now)
+    }
+
     /// Who flushes this lane.
     pub(super) fn set_waker(&mut self, waker: &std::task::Waker) {
         if !self.wake.as_ref().is_some_and(|known| known.will_wake(waker)) {
@@ -93,7 +109,10 @@ impl LaneState {
         }
     }
 
-    pub(super) fn wake_flusher(&self) {
+    fn wake_flusher(&mut self) {
+        if std::mem::replace(&mut self.woken, true) {
+            return;
+        }
         if let Some(waker) = &self.wake {
             waker.wake_by_ref();
         }
@@ -156,15 +175,8 @@ impl LaneState {
         if !outbox.dirty {
             outbox.dirty = true;
             self.dirty.push(index);
-            if self.dirty.len() == 1 {
-                self.wake_flusher();
-            }
+            self.wake_flusher();
         }
-    }
-
-    /// Notes that the connection is to report its activity at the next tick.
-    pub fn mark_active(&mut self, slot: Slot) {
-        self.active.push(Target::from(slot));
     }
 
     /// Adjusts the count of bytes in outboxes by what was just written.
@@ -321,7 +333,7 @@ impl LaneState {
     }
 
     /// Answers a PUBLISH with PUBACK, in order: after those that wait for the disk.
-    pub fn send_puback(&mut self, slot: Slot, packet_identifier: u16) {
+    pub fn send_puback(&mut self, slot: Slot, packet_identifier: PacketIdentifier) {
         let Some(outbox) = self.get(Target::from(slot)) else { return };
         match outbox.acknowledgements.as_mut().filter(|state| !state.owed.is_empty()) {
             Some(state) => state
@@ -336,14 +348,19 @@ impl LaneState {
     /// The disk has what publish number `sequence` waited for: sends the PUBACKs that are due now.
     pub fn stored(&mut self, slot: Slot, sequence: u64) {
         let mut due = Vec::new();
-        let Some(state) = self.get(Target::from(slot)).and_then(|outbox| outbox.acknowledgements.as_mut()) else {
-            return;
-        };
+        let Some(outbox) = self.get(Target::from(slot)) else { return };
+        let Some(state) = outbox.acknowledgements.as_mut() else { return };
         if let Some(owed) = state.owed.iter_mut().find(|owed| owed.waits_for == Some(sequence)) {
             owed.waits_for = None;
         }
         while let Some(owed) = state.owed.pop_front_if(|owed| owed.waits_for.is_none()) {
             due.push(owed.packet_identifier);
+        }
+        if let Some(link) = &outbox.link
+            && link.read_again_at.get().is_some_and(|owed_max| state.owed.len() <= owed_max)
+        {
+            link.read_again_at.set(None);
+            link.wake();
         }
         self.send_control(slot, |out| {
             for packet_identifier in due {

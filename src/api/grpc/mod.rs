@@ -1,0 +1,14 @@
+//! The services, one file each. A handler accepts the call, reads or changes the catalog, and answers; what they
+//! all do is in [`call`].
+
+pub mod broker;
+pub mod broker_data;
+pub mod call;
+pub mod device;
+pub mod device_data;
+pub mod operation;
+pub mod operation_filter;
+pub mod owned;
+pub mod registry;
+pub mod registry_data;
+pub mod token;

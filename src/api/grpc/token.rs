@@ -1,0 +1,84 @@
+//! `rookery.admin.v1.TokenService`.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rookery_proto::rookery::admin::v1::{self as pb, token_service_server::TokenService};
+use smol_str::SmolStr;
+use tonic::{Request, Response, Status};
+
+use super::call::{Backend, accept, fresh_id};
+use crate::api::access::hash_secret;
+use crate::api::convert::token::{role, token};
+use crate::api::error::ApiError;
+use crate::domain::catalog::{Command, NewToken, PageRequest, TokenCondition};
+use crate::domain::id::TokenId;
+use crate::domain::token::ApiToken;
+
+/// Most entries of one page of tokens.
+const TOKENS_PAGE_SIZE_MAX: usize = 1000;
+
+/// Makes a secret of the shape `t1.<public part>.<secret part>`, which official clients take for a ready token
+/// (`spec/api.md`, 8.3). The secret part holds 256 random bits.
+pub fn fresh_secret(id: &str) -> String {
+    format!("t1.{id}.{}", URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>()))
+}
+
+/// The service.
+pub struct TokenApi {
+    backend: Backend,
+}
+
+impl TokenApi {
+    /// Serves tokens of the catalog.
+    pub fn new(backend: Backend) -> Self {
+        Self { backend }
+    }
+}
+
+#[tonic::async_trait]
+impl TokenService for TokenApi {
+    async fn create(
+        &self,
+        request: Request<pb::CreateTokenRequest>,
+    ) -> Result<Response<pb::CreateTokenResponse>, Status> {
+        let (call, request) = accept(request)?;
+        let id = fresh_id();
+        let secret = fresh_secret(&id);
+        let made = ApiToken {
+            id: TokenId::new(id),
+            name: SmolStr::new(request.name),
+            role: role(request.role).map_err(ApiError::from)?,
+            hash: hash_secret(secret.as_bytes()),
+            created_at: (self.backend.now)(),
+            created_by: SmolStr::new(call.caller.subject.as_str()),
+        };
+        let response = pb::CreateTokenResponse { token: Some(token(&made)), secret };
+        let command = Command::CreateToken(NewToken { token: made, condition: TokenCondition::Always });
+        self.backend.propose(command).await?;
+        Ok(Response::new(response))
+    }
+
+    async fn list(
+        &self,
+        request: Request<pb::ListTokensRequest>,
+    ) -> Result<Response<pb::ListTokensResponse>, Status> {
+        let (_, request) = accept(request)?;
+        let page = PageRequest::parse(request.page_size, TOKENS_PAGE_SIZE_MAX, &request.page_token)
+            .map_err(ApiError::from)?;
+        self.backend.catalog.read(|catalog| {
+            let page = catalog.tokens(&page);
+            let next_page_token = page.next_token_text();
+            let tokens = page.items.iter().map(|entry| token(entry)).collect();
+            Ok(Response::new(pb::ListTokensResponse { tokens, next_page_token }))
+        })
+    }
+
+    async fn revoke(
+        &self,
+        request: Request<pb::RevokeTokenRequest>,
+    ) -> Result<Response<pb::RevokeTokenResponse>, Status> {
+        let (_, request) = accept(request)?;
+        self.backend.propose(Command::RevokeToken { id: TokenId::new(request.token_id) }).await?;
+        Ok(Response::new(pb::RevokeTokenResponse {}))
+    }
+}

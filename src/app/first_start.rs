@@ -1,0 +1,89 @@
+//! What a node makes when its data directory is empty: the directory itself, its certificates, the administrator's
+//! token.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::SystemTime;
+
+use smol_str::SmolStr;
+
+use super::StartError;
+use crate::api::access::hash_secret;
+use crate::api::grpc::call::fresh_id;
+use crate::api::grpc::token::fresh_secret;
+use crate::clock;
+use crate::config::Config;
+use crate::domain::catalog::{Catalog, Command, NewToken, TokenCondition};
+use crate::domain::id::TokenId;
+use crate::domain::token::{ApiToken, Role};
+use crate::net::pki::{self, PkiError, ServerIdentity, ServerNames};
+use crate::store::CatalogHandle;
+
+/// The file that holds the administrator's token, in the data directory.
+pub const ADMIN_TOKEN_FILE: &str = "admin.token";
+
+/// Creates the data directory, readable by its owner only.
+pub fn create_data_dir(path: &Path) -> Result<(), StartError> {
+    let what = || format!("data directory {}", path.display());
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(StartError::system(what()))
+}
+
+/// The certificate given by the operator, or the one that the node makes for itself.
+pub fn server_identity(config: &Config) -> Result<ServerIdentity, PkiError> {
+    match &config.security.tls {
+        Some((certificate, key)) => pki::load(certificate, key),
+        None => {
+            let directory = config.node.data_dir.join("pki");
+            pki::open_or_create(&directory, &ServerNames::new(&config.security.tls_names), SystemTime::now())
+        }
+    }
+}
+
+/// Makes sure that there is an administrator: the token of the given file, or one made on the first start and written
+/// to `admin.token` in the data directory (mode 0600).
+pub async fn ensure_administrator(catalog: &CatalogHandle, config: &Config) -> Result<(), StartError> {
+    if let Some(file) = &config.security.admin_token_file {
+        let text = fs::read_to_string(file).map_err(StartError::system(format!("token file {}", file.display())))?;
+        let token = administrator(fresh_id(), text.trim());
+        catalog.propose(new_token(token, TokenCondition::NewSecret)).await?;
+        return Ok(());
+    }
+    if catalog.read(Catalog::has_administrator) {
+        return Ok(());
+    }
+    let id = fresh_id();
+    let secret = fresh_secret(&id);
+    // Written first: a crash in between leaves a file that the next start replaces, never a token that nobody knows.
+    write_secret(&config.node.data_dir.join(ADMIN_TOKEN_FILE), &secret)?;
+    catalog.propose(new_token(administrator(id, &secret), TokenCondition::NoAdministrator)).await?;
+    Ok(())
+}
+
+fn administrator(id: SmolStr, secret: &str) -> ApiToken {
+    ApiToken {
+        id: TokenId::new(id),
+        name: SmolStr::new_static("administrator"),
+        role: Role::Administrator,
+        hash: hash_secret(secret.as_bytes()),
+        created_at: clock::now(),
+        created_by: SmolStr::default(),
+    }
+}
+
+fn new_token(token: ApiToken, condition: TokenCondition) -> Command {
+    Command::CreateToken(NewToken { token, condition })
+}
+
+fn write_secret(path: &Path, secret: &str) -> Result<(), StartError> {
+    let write = || {
+        let temporary = path.with_extension("new");
+        let _ = fs::remove_file(&temporary);
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+        writeln!(file, "{secret}")?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)
+    };
+    write().map_err(StartError::system(format!("token file {}", path.display())))
+}

@@ -1,0 +1,187 @@
+//! The composition root: builds the rooms bottom-up, and stops them in reverse.
+//!
+//! Threads: one arbiter per connection thread (each a lane); a runtime for Raft, storage, the API and operations; a
+//! runtime for accepting and shaking hands, so that a storm of handshakes starves neither; the threads that verify
+//! passwords.
+
+mod doors;
+mod first_start;
+mod publisher;
+mod samples;
+mod stop;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+pub use stop::Signals;
+
+use actix_rt::Arbiter;
+use tokio::runtime::Runtime;
+
+use crate::actors::authenticator::Authenticator;
+use crate::actors::directory::Directory;
+use crate::actors::environment::{Environment, Settings};
+use crate::actors::lane::wheel::TICK_MS;
+use crate::actors::lane::{self, Lanes, OutboxLimits};
+use crate::actors::observer::Observer;
+use crate::config::{Config, Limits};
+use crate::domain::resolve::TopicOptions;
+use crate::domain::window::WindowLimits;
+use crate::net::pki::PkiError;
+use crate::net::tls::TlsSetupError;
+use crate::store::{self, OpenError, StoreError};
+use crate::verify::password::{PasswordVerifier, VerifierError, VerifierSettings};
+use crate::verify::throttle::{Throttle, ThrottleSettings};
+
+/// Why the node cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The storage cannot be opened.
+    #[error("storage: {0}")]
+    Storage(#[from] OpenError),
+    /// The storage does not take what the first start writes.
+    #[error("storage: {0}")]
+    FirstWrite(#[from] StoreError),
+    /// The certificates.
+    #[error("certificates: {0}")]
+    Certificates(#[from] PkiError),
+    /// TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsSetupError),
+    /// The threads that verify passwords.
+    #[error("password verification: {0}")]
+    Passwords(#[from] VerifierError),
+    /// A listener.
+    #[error("listener {name} at {address}: {error}")]
+    Bind {
+        /// Its name, `mqtts` for example.
+        name: &'static str,
+        /// Where it should listen.
+        address: SocketAddr,
+        /// Why it cannot.
+        error: std::io::Error,
+    },
+    /// A file or thread.
+    #[error("{what}: {error}")]
+    System {
+        /// What was tried.
+        what: String,
+        /// Why it failed.
+        error: std::io::Error,
+    },
+}
+
+impl StartError {
+    fn system(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
+        let what = what.into();
+        move |error| Self::System { what, error }
+    }
+}
+
+/// A running node.
+pub struct Node {
+    environment: Arc<Environment>,
+    store: store::Store,
+    doors: doors::Doors,
+    arbiters: Vec<Arbiter>,
+    /// Raft, storage, the API and operations.
+    service: Runtime,
+    /// Accepting and shaking hands.
+    entrance: Runtime,
+}
+
+/// Starts a node on the current thread, which must run an actix `System`.
+///
+/// # Errors
+/// [`StartError`]; what was started is stopped again.
+pub async fn start(config: &Config) -> Result<Node, StartError> {
+    let data_dir = &config.node.data_dir;
+    first_start::create_data_dir(data_dir)?;
+    let service = runtime("service", 2)?;
+    let entrance = runtime("entrance", usize::from(config.node.connection_threads))?;
+
+    let lanes = lane::lanes(config.node.connection_threads);
+    let arbiters = start_arbiters(&lanes, &config.limits);
+    let directory = Arc::new(Directory::new(arbiters.iter().map(Arbiter::handle).collect()));
+    let observer = Observer { lanes: lanes.clone(), directory: Arc::clone(&directory) };
+
+    let options = store::StoreOptions::new(data_dir.join("raft"), config.node.name.clone());
+    let opening = service.spawn(store::open(options, Arc::new(observer)));
+    let store = opening.await.map_err(std::io::Error::other).map_err(StartError::system("storage task"))??;
+    let catalog = store.catalog();
+    first_start::ensure_administrator(&catalog, config).await?;
+
+    let verifier = Arc::new(PasswordVerifier::start(VerifierSettings::default())?);
+    let throttle = Arc::new(Throttle::new(ThrottleSettings::default()));
+    let authenticator = Authenticator::new(catalog.clone(), Arc::clone(&verifier), throttle);
+    let settings = settings(&config.limits);
+    let environment = Arc::new(Environment::new(lanes, catalog, directory, authenticator, settings));
+
+    let parts = doors::Parts { environment: &environment, store: &store, verifier: &verifier, arbiters: &arbiters };
+    let doors = doors::open(config, &parts, &service, &entrance).await?;
+    Ok(Node { environment, store, doors, arbiters, service, entrance })
+}
+
+impl Node {
+    /// The listeners with their real addresses, in the order of the documentation.
+    pub fn listeners(&self) -> &[(&'static str, SocketAddr)] {
+        &self.doors.addresses
+    }
+
+    /// The shared handles of the node.
+    pub fn environment(&self) -> &Arc<Environment> {
+        &self.environment
+    }
+}
+
+fn runtime(name: &'static str, threads: usize) -> Result<Runtime, StartError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads.max(1))
+        .thread_name(name)
+        .enable_all()
+        .build()
+        .map_err(StartError::system(format!("runtime {name}")))
+}
+
+fn start_arbiters(lanes: &Lanes, limits: &Limits) -> Vec<Arbiter> {
+    let outbox_limits = outbox_limits(limits, lanes.len());
+    (0..u16::try_from(lanes.len()).unwrap_or(u16::MAX))
+        .map(|number| {
+            let arbiter = Arbiter::new();
+            let lanes = lanes.clone();
+            arbiter.spawn_fn(move || lane::install(number, &lanes, outbox_limits));
+            arbiter
+        })
+        .collect()
+}
+
+fn outbox_limits(limits: &Limits, lanes: usize) -> OutboxLimits {
+    let redelivery_ticks = limits.redelivery_interval.as_millis() / u128::from(TICK_MS);
+    OutboxLimits {
+        plain_bytes_max: limits.outbox_bytes_max,
+        window: WindowLimits {
+            in_flight_messages_max: limits.in_flight_messages_max,
+            messages_max: limits.queue_messages_max,
+            bytes_max: limits.queue_bytes_max,
+        },
+        lane_bytes_max: limits.outboxes_bytes_max / lanes.max(1),
+        overloaded_bytes_max: OVERLOADED_BYTES_MAX.min(limits.outbox_bytes_max),
+        redelivery_ticks: u32::try_from(redelivery_ticks).unwrap_or(u32::MAX),
+    }
+}
+
+/// What one connection may hold while the outboxes of the node are above their limit together.
+const OVERLOADED_BYTES_MAX: usize = 64 * 1024;
+
+fn settings(limits: &Limits) -> Settings {
+    Settings {
+        connect_timeout: limits.connect_timeout,
+        connect_bytes_max: limits.connect_bytes_max,
+        payload_bytes_max: limits.payload_bytes_max,
+        subscriptions_max: limits.subscriptions_max,
+        storing_messages_max: limits.storing_messages_max,
+        stored_messages_per_subscribe_max: limits.stored_messages_per_subscribe_max,
+        retain_flag_on_stored: limits.retain_flag_on_stored,
+        topics: TopicOptions { kind_wildcard_covers_permanent: limits.kind_wildcard_covers_permanent },
+    }
+}

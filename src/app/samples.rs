@@ -1,0 +1,151 @@
+//! Where the metrics and health checks of the node come from.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::doors::Parts;
+use crate::actors::environment::Environment;
+use crate::actors::lane::Lanes;
+use crate::actors::lane::counters::CounterTotals;
+use crate::clock;
+use crate::net::listener::ListenerCounters;
+use crate::observe::health::{Check, Checks};
+use crate::observe::metrics::{Metrics, Sample};
+use crate::ops::Operations;
+use crate::store::NodeState;
+
+/// A connection thread that has not moved for this long is taken for dead.
+const LANE_SILENCE_MAX: Duration = Duration::from_secs(20);
+
+/// Everything for the operations listener.
+pub fn operations(parts: &Parts<'_>, listeners: Vec<(&'static str, Arc<ListenerCounters>)>) -> Operations {
+    let lanes = parts.environment.lanes.clone();
+    let status = parts.store.status();
+    let (verifier, directory) = (Arc::clone(parts.verifier), Arc::clone(&parts.environment.directory));
+    let storage = {
+        let status = status.clone();
+        move || {
+            let status = status.borrow();
+            vec![
+                Sample::gauge("raft_term", "Raft term", status.term),
+                Sample::gauge("raft_log_index", "Last log index", status.log_index.unwrap_or(0)),
+                Sample::gauge("raft_applied_index", "Last applied log index", status.applied_index.unwrap_or(0)),
+                Sample::gauge("raft_snapshot_index", "Log index of the last snapshot", status.snapshot_index.unwrap_or(0)),
+                Sample::gauge("disk_free_bytes", "Free bytes of the data directory's file system", status.disk_free_bytes),
+                Sample::gauge("disk_reserve_bytes", "Free bytes below which writes are refused", status.disk_reserve_bytes),
+            ]
+        }
+    };
+    let passwords = move || {
+        vec![
+            Sample::gauge("password_checks_waiting", "Password checks that wait for a thread", verifier.waiting() as u64),
+            Sample::gauge("passwords_remembered", "Credentials verified of late", verifier.remembered() as u64),
+        ]
+    };
+    let spaces = move || {
+        let running = directory.all();
+        let subscriptions: usize = running.iter().map(|registry| registry.space.subscriptions()).sum();
+        vec![
+            Sample::gauge("topic_spaces", "Topic spaces in use", running.len() as u64),
+            Sample::gauge("subscriptions", "Subscriptions", subscriptions as u64),
+        ]
+    };
+    let sources: Vec<crate::observe::metrics::Source> = vec![
+        Arc::new(move || message_samples(&lanes)),
+        Arc::new(move || listener_samples(&listeners)),
+        Arc::new(storage),
+        Arc::new(passwords),
+        Arc::new(spaces),
+    ];
+    Operations {
+        metrics: Metrics::new(sources),
+        alive: Checks(vec![lanes_move(&parts.environment.lanes)]),
+        ready: Checks(vec![lanes_move(&parts.environment.lanes), not_draining(parts.environment), storage_serves(parts)]),
+    }
+}
+
+fn message_samples(lanes: &Lanes) -> Vec<Sample> {
+    let mut totals = CounterTotals::default();
+    for lane in lanes.iter() {
+        totals.add(&lane.counters);
+    }
+    let counter = Sample::counter;
+    vec![
+        Sample::gauge("connections_open", "Open MQTT connections", totals.connections_open),
+        Sample::gauge("outbox_bytes", "Bytes in outboxes and in-flight windows", totals.outbox_bytes),
+        counter("connections_accepted", "MQTT connections accepted", totals.connections_accepted),
+        counter("connects_accepted", "CONNECTs answered with code 0", totals.connects_accepted),
+        counter("connects_refused", "CONNECTs answered with another code", totals.connects_refused),
+        counter("messages_received", "PUBLISH packets received", totals.messages_received),
+        counter("messages_sent", "PUBLISH packets put into outboxes", totals.messages_sent),
+        counter("bytes_received", "Bytes received from MQTT clients", totals.bytes_received),
+        counter("bytes_sent", "Bytes written to MQTT clients", totals.bytes_sent),
+        counter(
+            "messages_dropped_outbox_full",
+            "QoS 0 messages dropped because a subscriber's outbox was full",
+            totals.messages_dropped_outbox_full,
+        ),
+        counter("sessions_closed_slow", "Sessions closed because their QoS 1 queue was full", totals.sessions_closed_slow),
+        counter("publishes_refused", "Publishes refused, with their connection", totals.publishes_refused),
+        counter("filters_refused", "Filters answered with 0x80", totals.filters_refused),
+        counter("messages_redelivered", "QoS 1 messages sent again", totals.messages_redelivered),
+        counter("messages_unmatched", "Messages that no subscription matched", totals.messages_unmatched),
+        counter("protocol_violations", "Protocol violations", totals.protocol_violations),
+        counter("keep_alive_timeouts", "Connections closed by the keep-alive rule", totals.keep_alive_timeouts),
+        counter("wills_published", "Wills published", totals.wills_published),
+        counter("wills_refused", "Wills dropped because their topic is not allowed", totals.wills_refused),
+        counter("connection_panics", "Panics, each confined to its connection", totals.panics),
+        counter("route_misses", "Routes that had to be computed", totals.route_misses),
+    ]
+}
+
+fn listener_samples(listeners: &[(&'static str, Arc<ListenerCounters>)]) -> Vec<Sample> {
+    let sum = |read: fn(&ListenerCounters) -> &std::sync::atomic::AtomicU64| {
+        listeners.iter().map(|(_, counters)| read(counters).load(Ordering::Relaxed)).sum()
+    };
+    let counter = Sample::counter;
+    vec![
+        counter("accept_errors", "Errors of the accept call", sum(|c| &c.accept_errors)),
+        counter("connections_over_limit", "Connections closed at once: too many open", sum(|c| &c.refused)),
+        counter("tls_handshakes_failed", "TLS handshakes that failed", sum(|c| &c.handshakes_failed)),
+        counter("tls_handshakes_timed_out", "TLS handshakes that took too long", sum(|c| &c.handshakes_timed_out)),
+        counter("tls_handshakes_evicted", "Slow TLS handshakes closed for newcomers", sum(|c| &c.handshakes_evicted)),
+        counter("tls_handshakes_resumed", "TLS handshakes that resumed a session", sum(|c| &c.handshakes_resumed)),
+    ]
+}
+
+/// Whether every connection thread turns its wheel. Never depends on the disk or on other nodes.
+fn lanes_move(lanes: &Lanes) -> Check {
+    let lanes = lanes.clone();
+    let run = move || {
+        let now = clock::now().seconds();
+        for (number, lane) in lanes.iter().enumerate() {
+            let silent = now.saturating_sub(lane.counters.heartbeat_s.get());
+            if silent > LANE_SILENCE_MAX.as_secs() {
+                return Err(format!("connection thread {number} has not moved for {silent} s"));
+            }
+        }
+        Ok(())
+    };
+    Check { name: "connection threads", run: Arc::new(run) }
+}
+
+fn not_draining(environment: &Arc<Environment>) -> Check {
+    let environment = Arc::clone(environment);
+    let run = move || if environment.is_draining() { Err("the node is draining".to_owned()) } else { Ok(()) };
+    Check { name: "accepting", run: Arc::new(run) }
+}
+
+fn storage_serves(parts: &Parts<'_>) -> Check {
+    let status = parts.store.status();
+    let run = move || {
+        let status = status.borrow();
+        match status.state {
+            // A full disk refuses writes, and traffic that needs no disk goes on: no reason to send clients away.
+            NodeState::Leader | NodeState::Follower | NodeState::Learner | NodeState::StorageFull => Ok(()),
+            state => Err(format!("{state} {}", status.failure.as_deref().unwrap_or_default())),
+        }
+    };
+    Check { name: "storage", run: Arc::new(run) }
+}

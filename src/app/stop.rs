@@ -1,0 +1,83 @@
+//! Stopping: no new connections, then the clients, then the API, then the storage; within a grace period.
+
+use std::time::Duration;
+
+use actix_rt::Arbiter;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::Node;
+use crate::actors::close::CloseReason;
+use crate::actors::environment::Environment;
+use crate::actors::lane::Control;
+
+/// Exit code of a process that was told twice to stop.
+const EXIT_INTERRUPTED: i32 = 130;
+
+/// How often the number of open connections is looked at while they end.
+const POLL: Duration = Duration::from_millis(20);
+
+/// SIGTERM and SIGINT. Registered before anything is bound, so that no signal is missed.
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Registers for both signals.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn register() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Waits for one of them.
+    pub async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    /// From now on one more signal ends the process at once.
+    pub fn end_at_once(mut self) {
+        actix_rt::spawn(async move {
+            self.wait().await;
+            tracing::warn!("told twice to stop: ending at once");
+            std::process::exit(EXIT_INTERRUPTED);
+        });
+    }
+}
+
+impl Node {
+    /// Stops the node. Returns whether every client was disconnected within `grace`.
+    pub async fn stop(mut self, grace: Duration) -> bool {
+        self.environment.start_draining();
+        self.doors.close_mqtt();
+        for lane in self.environment.lanes.iter() {
+            lane.control(Control::CloseAll(CloseReason::ShuttingDown));
+        }
+        let clean = tokio::time::timeout(grace, all_closed(&self.environment)).await.is_ok();
+        tracing::info!(clean, "MQTT clients are disconnected");
+        self.doors.close_others().await;
+        let store = self.store;
+        // The storage lives on its own runtime; a task that cannot be joined has already ended.
+        let _ = self.service.spawn(async move { store.shutdown().await }).await;
+        tracing::info!("storage is closed");
+        for arbiter in self.arbiters {
+            arbiter.stop();
+            // A thread that panicked has ended too.
+            let _ = arbiter.join();
+        }
+        self.entrance.shutdown_background();
+        self.service.shutdown_background();
+        clean
+    }
+}
+
+async fn all_closed(environment: &Environment) {
+    let open = || environment.lanes.iter().map(|lane| lane.counters.connections_open.get()).sum::<u64>();
+    while open() > 0 {
+        tokio::time::sleep(POLL).await;
+    }
+}

@@ -1,0 +1,127 @@
+//! Any sequence of commands gives the same state everywhere, and the records carry all of it.
+
+use proptest::prelude::{ProptestConfig, Strategy, any, prop_assert_eq, prop_oneof, proptest};
+use proptest::sample::select;
+
+use super::{
+    Fixture, add_certificate, add_password, aliases, certificate, create_broker, create_registry, device,
+    owner, password,
+};
+use crate::domain::catalog::{
+    AttributesPatch, Catalog, Change, Command, CreateDevice, IdempotencyKey, Mutation, NewCredentials,
+    UpdateDevice,
+};
+use crate::domain::id::{BrokerId, DeviceId, OperationId, PasswordId, RegistryId};
+use crate::domain::quota::CatalogLimits;
+use crate::domain::timestamp::Timestamp;
+
+const REGISTRIES: &[&str] = &["r1", "r2"];
+const DEVICES: &[&str] = &["d1", "d2", "d3"];
+const OWNERS: &[&str] = &["r1", "r2", "d1", "d2", "b1"];
+const NAMES: &[&str] = &["", "n1", "n2"];
+const ALIASES: &[&str] = &["a", "ab", "b/", "c"];
+const TOPICS: &[&str] =
+    &["$devices/d1/state", "$devices/d2/config/x", "$registries/r1/state", "$devices/d1/events"];
+
+fn change() -> impl Strategy<Value = Change> {
+    let alias_pairs = proptest::collection::vec((select(ALIASES), any::<bool>()), 0..4);
+    let alias_map = alias_pairs.prop_map(|pairs| {
+        let target = |exact| if exact { "$devices/{id}/state" } else { "$devices/{id}/" };
+        aliases(&pairs.iter().map(|(alias, exact)| (*alias, target(*exact))).collect::<Vec<_>>())
+    });
+    let alias_map = std::sync::Arc::new(alias_map);
+    prop_oneof![
+        (select(REGISTRIES), select(NAMES)).prop_map(|(id, name)| create_registry(id, name)),
+        select(NAMES).prop_map(|name| create_broker("b1", name)),
+        (select(DEVICES), select(REGISTRIES), select(NAMES), alias_map.clone(), any::<bool>()).prop_map(
+            |(id, registry, name, topic_aliases, with_credentials)| {
+                let credentials = if with_credentials {
+                    NewCredentials { certificates: vec![certificate(1)], password: Some(password("p")) }
+                } else {
+                    NewCredentials::default()
+                };
+                let name = name.into();
+                Change::CreateDevice(CreateDevice {
+                    name,
+                    topic_aliases,
+                    credentials,
+                    ..device(id, registry)
+                })
+            }
+        ),
+        (select(DEVICES), select(NAMES), proptest::option::of(alias_map)).prop_map(
+            |(id, name, topic_aliases)| {
+                let attributes = AttributesPatch { name: Some(name.into()), ..AttributesPatch::default() };
+                Change::UpdateDevice(UpdateDevice { id: DeviceId::new(id), attributes, topic_aliases })
+            }
+        ),
+        select(DEVICES).prop_map(|id| Change::DeleteDevice { id: DeviceId::new(id) }),
+        select(REGISTRIES).prop_map(|id| Change::DeleteRegistry { id: RegistryId::new(id) }),
+        select(REGISTRIES).prop_map(|id| Change::DisableRegistry { id: RegistryId::new(id) }),
+        select(&["b1"][..]).prop_map(|id| Change::DeleteBroker { id: BrokerId::new(id) }),
+        (select(OWNERS), 0_u8..3).prop_map(|(id, number)| add_certificate(id, number)),
+        (select(OWNERS), select(&["p", "q"][..])).prop_map(|(id, password)| add_password(id, password)),
+        (select(OWNERS), 0_u8..3).prop_map(|(id, number)| Change::DeleteCertificate {
+            owner: owner(id),
+            fingerprint: certificate(number).fingerprint,
+        }),
+        select(OWNERS).prop_map(|id| Change::DeletePassword { owner: owner(id), id: PasswordId::new("p") }),
+    ]
+}
+
+/// A change with an idempotency key or none and hours passed since the last, or a stored message.
+fn step() -> impl Strategy<Value = Result<(Change, Option<u8>, u64), (&'static str, bool)>> {
+    prop_oneof![
+        8 => (change(), proptest::option::of(0_u8..3), 0_u64..40).prop_map(Ok),
+        2 => (select(TOPICS), any::<bool>()).prop_map(Err),
+    ]
+}
+
+fn run(steps: &[Result<(Change, Option<u8>, u64), (&'static str, bool)>]) -> Fixture {
+    const HOUR: u64 = 60 * 60 * 1_000_000_000;
+    let mut fixture = Fixture::empty();
+    let limits = CatalogLimits {
+        operations_per_resource_max: 3,
+        operations_max: 10,
+        idempotency_keys_max: 2,
+        ..CatalogLimits::default()
+    };
+    fixture.apply(Command::SetLimits(limits)).expect("always allowed");
+    let mut now = 0;
+    for (number, step) in steps.iter().enumerate() {
+        // Refusals are part of the game; the fixture checks that they change nothing.
+        let _ = match step.clone() {
+            Err((topic, clear)) => fixture.set_permanent(topic, if clear { "" } else { "x" }).map(|_| ()),
+            Ok((change, key, hours)) => {
+                now += hours * HOUR;
+                let mutation = Mutation {
+                    at: Timestamp::from_nanoseconds(now),
+                    operation_id: OperationId::new(format!("o{number}")),
+                    subject: "tester".into(),
+                    idempotency_key: key
+                        .map(|key| IdempotencyKey { method: "m".into(), key: key.to_string().into() }),
+                    change,
+                };
+                fixture.apply(Command::Mutate(mutation)).map(|_| ())
+            }
+        };
+    }
+    fixture
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn same_commands_same_state_and_records_carry_all_of_it(steps in proptest::collection::vec(step(), 0..60)) {
+        let fixture = run(&steps);
+        let again = run(&steps);
+        prop_assert_eq!(&fixture.catalog, &again.catalog);
+        prop_assert_eq!(&fixture.events, &again.events);
+        // Tables and every index, rebuilt from the records alone.
+        let rebuilt = Catalog::from_records(fixture.catalog.applied_index(), fixture.catalog.records());
+        prop_assert_eq!(rebuilt.as_ref(), Ok(&fixture.catalog));
+        let records = |catalog: &Catalog| catalog.records().collect::<Vec<_>>();
+        prop_assert_eq!(records(&rebuilt.expect("checked")), records(&again.catalog));
+    }
+}

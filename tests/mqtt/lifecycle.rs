@@ -1,0 +1,150 @@
+//! Signals, health and configuration mistakes.
+
+use std::{
+    fs,
+    net::TcpListener,
+    path::Path,
+    process::{Command, Output},
+};
+
+use rookery_harness::{
+    client::Client,
+    fixture::{Fixture, Role},
+    janitor,
+    node::Node,
+    ops,
+    runtime::run,
+};
+
+use crate::{BINARY, node};
+
+#[test]
+fn sigterm_closes_clients_and_exits_with_0() {
+    let node = Node::start(BINARY);
+    run(async {
+        let fixture = Fixture::create(&node).await;
+        let mut clients = Vec::new();
+        for role in [Role::D1, Role::R, Role::B] {
+            clients.push(fixture.connect(role).await);
+        }
+        let mut silent = Client::tcp(node.address("mqtt")).await;
+        node.terminate();
+        for client in &mut clients {
+            client.expect_closed().await;
+        }
+        silent.expect_closed().await;
+    });
+    assert_eq!(node.wait().code(), Some(0));
+}
+
+#[test]
+fn acknowledged_messages_are_delivered_before_a_drain_ends() {
+    let node = Node::start(BINARY);
+    run(async {
+        let fixture = Fixture::create(&node).await;
+        let topic = fixture.expand("$devices/{D1}/events");
+        let mut backend = fixture.subscriber(Role::R, &topic).await;
+        fixture.connect(Role::D1).await.publish(&topic, b"last words").await;
+        node.terminate();
+        assert_eq!(backend.receive().await.text(), "last words");
+        backend.expect_closed().await;
+    });
+    assert_eq!(node.wait().code(), Some(0));
+}
+
+#[test]
+fn sigint_drains_as_well() {
+    let node = Node::start(BINARY);
+    node.signal("INT");
+    assert_eq!(node.wait().code(), Some(0));
+}
+
+#[test]
+fn second_sigterm_ends_at_once() {
+    let node = Node::start(BINARY);
+    run(async {
+        let fixture = Fixture::create(&node).await;
+        // A client that does not read holds a drain up as long as anything can.
+        let _stalled = fixture.subscriber(Role::R, "$devices/#").await;
+        // Stopped, the process finds both signals when it goes on.
+        node.signal("STOP");
+        node.terminate();
+        node.terminate();
+        node.signal("CONT");
+    });
+    node.wait();
+}
+
+#[test]
+fn health_endpoints_answer() {
+    for path in ["/livez", "/readyz"] {
+        assert_eq!(ops::get(node(), path).0, 200, "{path}");
+    }
+    let (status, body) = ops::get(node(), "/metrics");
+    assert_eq!(status, 200);
+    assert!(body.lines().any(|line| line.starts_with("rookery_")), "metrics carry our prefix");
+    assert_eq!(ops::get(node(), "/no/such/path").0, 404);
+}
+
+/// Runs `serve` to its end with a configuration file and further arguments.
+fn serve(data_directory: &Path, configuration: &str, arguments: &[&str]) -> Output {
+    let file = janitor::new_directory("configuration-").join("rookery.toml");
+    fs::write(&file, configuration).expect("the directory is writable");
+    let mut command = Command::new(BINARY);
+    command.arg("serve").arg("--config").arg(&file).arg("--data-dir").arg(data_directory).args(arguments);
+    command.output().expect("the binary starts")
+}
+
+#[test]
+fn configuration_mistakes_are_reported_together_and_before_anything_is_done() {
+    let data_directory = janitor::new_directory("data-").join("not-yet");
+    let configuration = "[limits]\nin_flight_messages_max = 0\n[log]\nformat = \"xml\"\n";
+    let output = serve(&data_directory, configuration, &["--mqtts", "nowhere", "--api", "127.0.0.1:99999"]);
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    for part in ["in_flight_messages_max", "log.format", "xml", "mqtts", "nowhere", "api", "127.0.0.1:99999"]
+    {
+        assert!(complaint.contains(part), "{part} is missing in:\n{complaint}");
+    }
+    assert!(!data_directory.exists(), "nothing is created before the configuration is right");
+    let mistake = output.status.code().expect("the process exits");
+    assert!(mistake != 0 && mistake != 101, "exit code {mistake}");
+
+    let unknown = serve(&data_directory, "[limits]\nno_such_key = 1\n", &[]);
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("no_such_key"));
+    assert_eq!(unknown.status.code(), Some(mistake), "all configuration mistakes share one exit code");
+
+    let missing = serve(
+        &data_directory,
+        "",
+        &["--tls-cert", "/nonexistent/cert.pem", "--tls-key", "/nonexistent/key.pem"],
+    );
+    assert!(String::from_utf8_lossy(&missing.stderr).contains("/nonexistent/cert.pem"));
+    assert_ne!(missing.status.code(), Some(0));
+    assert_ne!(taken_port_exit_code(), mistake, "a taken port is no configuration mistake");
+}
+
+fn taken_port_exit_code() -> i32 {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = taken.local_addr().expect("it is bound").to_string();
+    let off = ["--mqtt", "127.0.0.1:0", "--api", "127.0.0.1:0", "--ops", "127.0.0.1:0"];
+    let arguments = [&["--mqtts", address.as_str()][..], &off].concat();
+    let output = serve(&janitor::new_directory("data-"), "", &arguments);
+    assert!(String::from_utf8_lossy(&output.stderr).contains(&address), "the error names the address");
+    output.status.code().expect("the process exits")
+}
+
+#[test]
+fn secrets_on_disk_are_readable_by_the_owner_only() {
+    use std::os::unix::fs::PermissionsExt;
+    let token = node().data_directory().join("admin.token");
+    let mode = fs::metadata(token).expect("the token is there").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    for entry in fs::read_dir(node().data_directory().join("pki")).expect("the directory is there") {
+        let entry = entry.expect("it can be listed");
+        let text = fs::read_to_string(entry.path()).unwrap_or_default();
+        if text.contains("PRIVATE KEY") {
+            let mode = entry.metadata().expect("it is there").permissions().mode();
+            assert_eq!(mode & 0o077, 0, "{:?} holds a private key", entry.path());
+        }
+    }
+}
