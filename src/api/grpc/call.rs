@@ -14,9 +14,7 @@ use crate::api::convert;
 use crate::api::error::ApiError;
 use crate::api::publish::Publisher;
 use crate::api::validate::{Violation, check};
-use crate::domain::catalog::{
-    Change, Command, IdempotencyKey, Mutation, Outcome, Rejection, Resource,
-};
+use crate::domain::catalog::{Change, Command, IdempotencyKey, Mutation, Outcome, Rejection, Resource};
 use crate::domain::id::{self, OperationId};
 use crate::domain::principal::Principal;
 use crate::domain::timestamp::Timestamp;
