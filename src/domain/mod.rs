@@ -16,3 +16,8 @@ pub mod monitoring;
 mod narrow;
 pub mod permission;
 pub mod resolve;
+
+#[cfg(test)]
+mod delivery_tests;
+#[cfg(test)]
+mod fixture;

@@ -44,7 +44,7 @@ impl<K: Copy + Ord> FilterIndex<K> {
                 }
                 if few.len() < FEW_MAX {
                     few.reserve_exact(1);
-                    few.push((filter.clone(), SubscriberSet::One(own, qos)));
+                    few.push((filter.clone(), SubscriberSet::one(own, qos)));
                     return true;
                 }
                 let mut many = ManyFilters { exact: HashMap::new(), wild: Trie::default() };

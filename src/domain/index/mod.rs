@@ -171,6 +171,17 @@ impl<K: Copy + Eq + Hash + Ord> SubscriptionIndex<K> {
         self.subscriptions
     }
 
+    /// Whether no structure holds anything: what must be true when the last subscription is gone.
+    #[cfg(test)]
+    fn holds_nothing(&self) -> bool {
+        let filters = [&self.every_device, &self.registry, &self.free, &self.registry_aliases];
+        self.devices.is_empty()
+            && self.monitoring.is_empty()
+            && self.device_aliases.is_empty()
+            && self.every_monitoring.is_empty()
+            && filters.iter().all(|filters| filters.is_empty())
+    }
+
     /// Whether there are no subscriptions.
     pub fn is_empty(&self) -> bool {
         self.subscriptions == 0
