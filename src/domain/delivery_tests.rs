@@ -36,17 +36,17 @@ impl Service {
         Self { names, spaces: Vec::new() }
     }
 
-    fn space(&mut self, space: SpaceId) -> &mut SubscriptionIndex<u32> {
-        if !self.spaces.iter().any(|(present, _)| *present == space) {
+    fn space(&mut self, space: &SpaceId) -> &mut SubscriptionIndex<u32> {
+        if !self.spaces.iter().any(|(present, _)| present == space) {
             self.spaces.push((space.clone(), SubscriptionIndex::new()));
         }
-        let found = self.spaces.iter_mut().find(|(present, _)| *present == space);
+        let found = self.spaces.iter_mut().find(|(present, _)| present == space);
         &mut found.unwrap().1
     }
 
     fn subscribe(&mut self, session: u32, as_whom: &str, filter: &str, qos: QoS) -> Interest {
         let interest = interest(&self.names, as_whom, filter);
-        self.space(principal(as_whom).space()).insert(&interest, session, qos);
+        self.space(&principal(as_whom).space()).insert(&interest, session, qos);
         interest
     }
 
@@ -58,7 +58,7 @@ impl Service {
     fn deliver(&mut self, as_whom: &str, topic: &CanonicalTopic) -> Vec<(u32, String, QoS)> {
         let names = self.names.clone();
         let mut matches = Matches::new();
-        self.space(principal(as_whom).space()).matches(topic, &names.aliases_for(topic), &mut matches);
+        self.space(&principal(as_whom).space()).matches(topic, &names.aliases_for(topic), &mut matches);
         let mut deliveries: Vec<_> = matches
             .groups
             .iter()
@@ -239,11 +239,11 @@ fn u_t7_overlapping_filters_give_one_copy_per_name_at_the_highest_qos() {
     let dollar_less = || (1, "devices/d1/events".to_owned(), QoS::AtMostOnce);
     let copy = |qos| (1, "$devices/d1/events".to_owned(), qos);
     assert_eq!(service.deliver("r", &topic), [copy(QoS::AtLeastOnce), dollar_less()]);
-    let index = service.space(principal("r").space());
+    let index = service.space(&principal("r").space());
     assert!(index.remove(&narrow, 1));
     assert!(!index.remove(&narrow, 1));
     assert_eq!(service.deliver("r", &topic), [copy(QoS::AtMostOnce), dollar_less()]);
-    let index = service.space(principal("r").space());
+    let index = service.space(&principal("r").space());
     assert!(!index.insert(&wide, 1, QoS::AtLeastOnce), "same session, same filter");
     assert_eq!(index.len(), 3);
     assert_eq!(service.deliver("r", &topic), [copy(QoS::AtLeastOnce), dollar_less()]);

@@ -34,20 +34,15 @@ impl<K: Copy> Member<K> {
 }
 
 /// A set of subscribers with their granted QoS, ordered by subscriber.
-#[derive(Debug)]
+#[derive(Debug, Default)]
+#[expect(clippy::box_collection, reason = "most sets have one member and must stay at two words")]
 pub(super) enum SubscriberSet<K> {
+    #[default]
     Empty,
     One(Member<K>),
-    /// Sorted, 2 to [`FEW_MAX`] subscribers. The box keeps the set itself at two words.
-    #[expect(clippy::box_collection, reason = "keeps the set itself at two words")]
+    /// Sorted, 2 to [`FEW_MAX`] subscribers.
     Few(Box<Vec<Member<K>>>),
     Many(Box<BTreeMap<Subscriber<K>, QoS>>),
-}
-
-impl<K> Default for SubscriberSet<K> {
-    fn default() -> Self {
-        Self::Empty
-    }
 }
 
 impl<K: Copy + Ord> SubscriberSet<K> {

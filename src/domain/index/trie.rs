@@ -23,6 +23,7 @@ pub(super) struct Trie<K> {
 
 /// The literal levels below a node.
 #[derive(Debug)]
+#[expect(clippy::box_collection, reason = "most nodes have no or one child and must stay small")]
 enum Children<K> {
     None,
     One(Box<(SmolStr, Trie<K>)>),
