@@ -5,3 +5,7 @@
 pub mod mqtt;
 
 pub mod domain;
+
+pub mod verify;
+
+pub mod net;

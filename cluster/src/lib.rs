@@ -1,1 +1,39 @@
-//! Crate.
+//! Replicates opaque commands with Raft and keeps them on disk.
+//!
+//! A [`Node`] owns one data directory. It accepts commands (bytes it never looks into), commits them to a log that is
+//! on disk before anyone is told so, and hands them in log order to a [`Replica`], the deterministic machine that the
+//! caller provides. Typed responses never leave the process: they go from the replica straight to the waiting caller.
+//!
+//! This package knows Raft and disks. It knows no MQTT, no device, no actor and nothing of the package that uses it;
+//! and no type of the Raft library appears in its interface. Disk formats, threads and invariants: `DESIGN.md`.
+//!
+//! In reading order: [`replica`] (what the caller implements), [`node`] and [`options`] (what the caller starts),
+//! [`proposer`] (how commands enter), [`status`] and [`error`] (what the caller sees), `supervisor` (how a node
+//! outlives its disk), `state_machine`, `log_store`, `snapshot`, `network`, `disk`, `identity`, `record`, `raft`.
+
+pub mod disk;
+pub mod error;
+pub mod node;
+pub mod options;
+pub mod proposer;
+pub mod replica;
+pub mod status;
+
+mod dedup;
+mod generation;
+mod identity;
+mod log_store;
+mod network;
+mod raft;
+mod record;
+mod snapshot;
+mod state_machine;
+mod supervisor;
+
+pub use disk::{DiskProbe, DiskSpace};
+pub use error::{CommandOutcome, ProposeError, SnapshotError, StartError, UnavailableReason};
+pub use node::Node;
+pub use options::NodeOptions;
+pub use proposer::Proposer;
+pub use replica::{Replica, RestoreError, SnapshotView};
+pub use status::{NodeState, NodeStatus};

@@ -17,6 +17,15 @@ mod narrow;
 pub mod permission;
 pub mod resolve;
 
+pub mod credential;
+pub mod labels;
+pub mod log_options;
+pub mod name;
+pub mod quota;
+pub mod token;
+
+pub mod catalog;
+
 #[cfg(test)]
 mod delivery_tests;
 #[cfg(test)]

@@ -1,2 +1,225 @@
-//! Load.
-fn main() {}
+//! `rookery-load`: a load generator and report for MQTT 3.1.1 brokers.
+//!
+//! Reading order: a [`scenario`] (data) becomes a [`plan`] of connections; [`run`] brings them up, measures and
+//! judges. [`traffic`] knows messages and no sockets, [`clients`] sockets and no statistics. [`process`] asks the
+//! operating system what the broker cost. [`suite`] starts brokers and compares them; [`relay`] is the floor.
+//!
+//! The program shares no code with the product: what it measures and checks, it sees from outside.
+//!
+//! Exit codes: 0 clean, 1 the run could not be done, 2 wrong arguments, 3 hard stop, 4 messages were lost,
+//! duplicated, out of order or wrong.
+
+mod args;
+mod broker;
+mod clients;
+mod clock;
+mod connection;
+mod epoll;
+mod latency;
+mod pace;
+mod packet;
+mod plan;
+mod process;
+mod relay;
+mod report;
+mod run;
+mod scenario;
+mod sequence;
+mod stamp;
+mod suite;
+mod tls;
+mod traffic;
+mod transport;
+mod window;
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, bail, ensure};
+use clap::Parser;
+use rustix::process::{Resource, getrlimit, setrlimit};
+use rustix::thread::{CpuSet, sched_setaffinity};
+
+use crate::args::{Access, Arguments, Command, Overrides, RunArguments, SuiteArguments};
+use crate::broker::Kind;
+use crate::clients::Target;
+use crate::plan::{Addressing, Fleet, Login};
+use crate::run::Setting;
+use crate::scenario::{Fault, Scenario};
+use crate::suite::Suite;
+use crate::tls::Trust;
+
+/// Exit code of a run that found lost, duplicated, reordered or wrong messages.
+const FAULTY: u8 = 4;
+/// Descriptors beside the sockets of a run.
+const SPARE_DESCRIPTORS: u64 = 64;
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Scenarios => list(),
+        Command::Run(arguments) => run_one(&arguments),
+        Command::Suite(arguments) => run_suite(&arguments),
+        Command::Relay { listen } => serve_relay(listen),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("rookery-load: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn list() -> anyhow::Result<ExitCode> {
+    for scenario in scenario::built_in()? {
+        println!("{:<12} {}", scenario.name, scenario.about);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn scenarios(file: Option<&Path>) -> anyhow::Result<Vec<Scenario>> {
+    let Some(file) = file else { return scenario::built_in() };
+    let text = std::fs::read_to_string(file).with_context(|| format!("scenario file {}", file.display()))?;
+    scenario::parse(&text)
+}
+
+fn run_one(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
+    let known = scenarios(arguments.scenarios.as_deref())?;
+    let mut scenario = scenario::find(&known, &arguments.scenario)?;
+    override_figures(&mut scenario, &arguments.overrides)?;
+    scenario.tls |= arguments.access.tls;
+    let setting = Setting {
+        target: Target { address: arguments.address, tls: tls_of(&arguments.access, scenario.tls)? },
+        addressing: addressing(&arguments.access)?,
+        broker_pids: arguments.broker_pid.clone(),
+        durations: arguments.durations.into(),
+    };
+    prepare_process(&scenario, arguments.cpu)?;
+    run::hard_stop(arguments.durations.hard_stop, broker::stop_current);
+    let report = run::run(&scenario, &setting)?;
+    if arguments.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        print!("{}", report.text());
+    }
+    Ok(if report.faults().is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FAULTY) })
+}
+
+fn override_figures(scenario: &mut Scenario, overrides: &Overrides) -> anyhow::Result<()> {
+    fn set<T: Copy>(figure: &mut T, value: Option<T>) {
+        *figure = value.unwrap_or(*figure);
+    }
+    set(&mut scenario.qos, overrides.qos);
+    set(&mut scenario.publishers, overrides.publishers);
+    set(&mut scenario.subscribers, overrides.subscribers);
+    set(&mut scenario.connections, overrides.connections);
+    set(&mut scenario.subscriptions, overrides.subscriptions);
+    set(&mut scenario.stalled, overrides.stalled);
+    set(&mut scenario.payload_bytes, overrides.payload);
+    set(&mut scenario.window, overrides.window);
+    set(&mut scenario.inflight, overrides.inflight);
+    set(&mut scenario.opening, overrides.opening);
+    scenario.rate_per_s = overrides.rate.or(scenario.rate_per_s);
+    for name in &overrides.allow {
+        scenario.allow.push(match name.as_str() {
+            "loss" => Fault::Loss,
+            "duplicate" => Fault::Duplicate,
+            "reorder" => Fault::Reorder,
+            _ => bail!("unknown fault {name}"),
+        });
+    }
+    scenario.validate()
+}
+
+fn tls_of(access: &Access, wanted: bool) -> anyhow::Result<Option<transport::Tls>> {
+    if !wanted {
+        return Ok(None);
+    }
+    let trust = match &access.ca {
+        Some(path) => Trust::Authority(path.clone()),
+        None if access.insecure => Trust::Anyone,
+        None => bail!("TLS needs --ca FILE or --insecure"),
+    };
+    tls::client(&trust, &access.server_name).map(Some)
+}
+
+fn addressing(access: &Access) -> anyhow::Result<Addressing> {
+    if let Some(path) = &access.fleet {
+        return Ok(Addressing::Fleet(Fleet::load(path)?));
+    }
+    let Some((username, path)) = access.username.as_ref().zip(access.password_file.as_ref()) else {
+        return Ok(Addressing::Free(None));
+    };
+    let password =
+        std::fs::read_to_string(path).with_context(|| format!("password file {}", path.display()))?;
+    Ok(Addressing::Free(Some(Login { username: username.clone(), password: password.trim_end().to_owned() })))
+}
+
+/// Raises the limit of descriptors as far as allowed and pins the process.
+fn prepare_process(scenario: &Scenario, cpu: Option<usize>) -> anyhow::Result<()> {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit)?;
+    let needed = u64::from(scenario.sockets()) + SPARE_DESCRIPTORS;
+    ensure!(
+        limit.current.is_none_or(|limit| limit >= needed),
+        "scenario {} needs {needed} descriptors, the limit is {}",
+        scenario.name,
+        limit.current.unwrap_or_default()
+    );
+    if let Some(cpu) = cpu {
+        let mut cpus = CpuSet::new();
+        cpus.set(cpu);
+        sched_setaffinity(None, &cpus)?;
+    }
+    Ok(())
+}
+
+fn run_suite(arguments: &SuiteArguments) -> anyhow::Result<ExitCode> {
+    let known = scenarios(arguments.scenarios.as_deref())?;
+    let chosen = if arguments.only.is_empty() {
+        known.into_iter().filter(|scenario| scenario.suite).collect()
+    } else {
+        let chosen = arguments.only.iter().map(|name| scenario::find(&known, name));
+        chosen.collect::<anyhow::Result<Vec<_>>>()?
+    };
+    let brokers = [
+        arguments.rookery.clone().map(Kind::Rookery),
+        arguments.mosquitto.clone().map(Kind::Mosquitto),
+        arguments.relay.then_some(Kind::Relay),
+    ];
+    let brokers: Vec<_> = brokers.into_iter().flatten().collect();
+    ensure!(!brokers.is_empty(), "name a broker: --rookery PROGRAM, --mosquitto PROGRAM or --relay");
+    for scenario in &chosen {
+        prepare_process(scenario, arguments.cpu)?;
+    }
+    run::hard_stop(arguments.durations.hard_stop, broker::stop_current);
+    let suite = Suite {
+        brokers,
+        scenarios: chosen,
+        repeats: arguments.repeats,
+        durations: arguments.durations.into(),
+        broker_cpu: arguments.broker_cpu,
+    };
+    let outcome = suite.run()?;
+    let markdown = outcome.markdown(&suite);
+    println!("{markdown}");
+    if let Some(path) = &arguments.markdown {
+        std::fs::write(path, &markdown).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    if let Some(path) = &arguments.json {
+        let json = serde_json::to_string_pretty(&outcome)?;
+        std::fs::write(path, json).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(if outcome.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(FAULTY) })
+}
+
+fn serve_relay(listen: SocketAddr) -> anyhow::Result<ExitCode> {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit)?;
+    let relay = relay::Relay::bind(listen)?;
+    println!("mqtt {}\nready", relay.address()?);
+    std::io::stdout().flush()?;
+    relay.serve()?;
+    Ok(ExitCode::SUCCESS)
+}

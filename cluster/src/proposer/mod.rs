@@ -1,0 +1,67 @@
+//! How commands enter the log.
+//!
+//! [`queue`] bounds what waits, [`batcher`] forms log entries of whatever waits as soon as one of the window's slots
+//! is free (no timer: an idle node proposes at once, a busy one batches by itself), [`pending`] holds the callers
+//! until their command was applied here. Order: commands submitted by one caller are applied in that order.
+
+pub(crate) mod batcher;
+pub(crate) mod pending;
+pub(crate) mod queue;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use crate::error::{CommandOutcome, ProposeError, UnavailableReason};
+use crate::replica::Replica;
+use pending::Waiter;
+use queue::Queue;
+
+/// A handle to propose commands; clones are cheap and stay valid until the node ends, then they answer
+/// [`ProposeError::Closing`].
+pub struct Proposer<R: Replica> {
+    queue: Arc<Queue<R::Response>>,
+}
+
+impl<R: Replica> Clone for Proposer<R> {
+    fn clone(&self) -> Proposer<R> {
+        Proposer { queue: Arc::clone(&self.queue) }
+    }
+}
+
+impl<R: Replica> Proposer<R> {
+    pub(crate) fn new(queue: Arc<Queue<R::Response>>) -> Proposer<R> {
+        Proposer { queue }
+    }
+
+    /// Proposes a command and waits until it is on disk, committed and applied on this node. The command takes effect
+    /// also when the returned future is dropped.
+    ///
+    /// # Errors
+    /// See [`ProposeError`]; [`ProposeError::may_have_applied`] tells whether the command may still take effect.
+    pub async fn propose(&self, command: Bytes) -> Result<R::Response, ProposeError> {
+        let (answer, answered) = oneshot::channel();
+        self.try_submit(command, move |result| {
+            // The caller may have stopped waiting.
+            let _gone = answer.send(result);
+        });
+        answered.await.unwrap_or(Err(ProposeError::Unavailable {
+            reason: UnavailableReason::Stopped,
+            outcome: CommandOutcome::Unknown,
+        }))
+    }
+
+    /// Proposes a command without waiting. `on_done` is called exactly once: with the response after the command was
+    /// applied here, in the order of the log, or with an error.
+    ///
+    /// A refusal calls it before this method returns, on the caller's thread; otherwise it runs on the thread that
+    /// applies commands or supervises the node, so it must be short and must not block.
+    pub fn try_submit(
+        &self,
+        command: Bytes,
+        on_done: impl FnOnce(Result<R::Response, ProposeError>) + Send + 'static,
+    ) {
+        self.queue.submit(command, Waiter::new(on_done));
+    }
+}

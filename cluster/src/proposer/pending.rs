@@ -1,0 +1,128 @@
+//! The callers whose commands are on their way through the log.
+
+use std::collections::VecDeque;
+
+use parking_lot::Mutex;
+
+use crate::error::{CommandOutcome, ProposeError, UnavailableReason};
+
+type OnDone<T> = Box<dyn FnOnce(Result<T, ProposeError>) + Send>;
+
+/// A caller that waits for its answer. Dropping it answers "outcome unknown", so nobody waits for ever.
+pub(crate) struct Waiter<T> {
+    on_done: Option<OnDone<T>>,
+}
+
+impl<T> Waiter<T> {
+    pub(crate) fn new(on_done: impl FnOnce(Result<T, ProposeError>) + Send + 'static) -> Waiter<T> {
+        Waiter { on_done: Some(Box::new(on_done)) }
+    }
+
+    /// Calls the caller back.
+    pub(crate) fn answer(mut self, result: Result<T, ProposeError>) {
+        if let Some(on_done) = self.on_done.take() {
+            on_done(result);
+        }
+    }
+}
+
+impl<T> Drop for Waiter<T> {
+    fn drop(&mut self) {
+        if let Some(on_done) = self.on_done.take() {
+            on_done(Err(ProposeError::Unavailable {
+                reason: UnavailableReason::Stopped,
+                outcome: CommandOutcome::Unknown,
+            }));
+        }
+    }
+}
+
+/// The waiting callers by sequence of their command. Bounded by the window and the size of a batch.
+pub(crate) struct Pending<T> {
+    /// Ascending by sequence.
+    waiters: Mutex<VecDeque<(u64, Waiter<T>)>>,
+}
+
+impl<T> Default for Pending<T> {
+    fn default() -> Pending<T> {
+        Pending { waiters: Mutex::new(VecDeque::new()) }
+    }
+}
+
+impl<T> Pending<T> {
+    /// Adds the waiters of a batch, whose sequences are greater than all before.
+    pub(crate) fn register(&self, first_sequence: u64, waiters: Vec<Waiter<T>>) {
+        self.waiters.lock().extend((first_sequence..).zip(waiters));
+    }
+
+    /// Answers the commands from `first_sequence` on. Those that nobody waits for any more are passed over.
+    pub(crate) fn complete(&self, first_sequence: u64, responses: Vec<T>) {
+        let waiters = self.take(first_sequence, first_sequence + responses.len() as u64);
+        let mut waiters = waiters.into_iter().peekable();
+        for (sequence, response) in (first_sequence..).zip(responses) {
+            if let Some((_, waiter)) = waiters.next_if(|(waiting, _)| *waiting == sequence) {
+                waiter.answer(Ok(response));
+            }
+        }
+    }
+
+    /// Answers the commands of `start..end` with an error.
+    pub(crate) fn fail(&self, start: u64, end: u64, error: &ProposeError) {
+        for (_, waiter) in self.take(start, end) {
+            waiter.answer(Err(error.clone()));
+        }
+    }
+
+    /// Answers everybody with an error.
+    pub(crate) fn fail_all(&self, error: &ProposeError) {
+        self.fail(0, u64::MAX, error);
+    }
+
+    fn take(&self, start: u64, end: u64) -> Vec<(u64, Waiter<T>)> {
+        let mut waiters = self.waiters.lock();
+        let from = waiters.partition_point(|(sequence, _)| *sequence < start);
+        let to = waiters.partition_point(|(sequence, _)| *sequence < end);
+        waiters.drain(from..to).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    type Seen = Arc<Mutex<Vec<(u64, Result<u64, ProposeError>)>>>;
+
+    fn waiters(seen: &Seen, sequences: std::ops::Range<u64>) -> Vec<Waiter<u64>> {
+        let waiter = |sequence| {
+            let seen = Arc::clone(seen);
+            Waiter::new(move |result| seen.lock().push((sequence, result)))
+        };
+        sequences.map(waiter).collect()
+    }
+
+    #[test]
+    fn each_caller_gets_its_own_answer_in_order() {
+        let (pending, seen) = (Pending::default(), Seen::default());
+        pending.register(1, waiters(&seen, 1..4));
+        pending.register(7, waiters(&seen, 7..9));
+        pending.complete(1, vec![10, 20, 30]);
+        pending.complete(4, vec![40, 50]);
+        pending.complete(6, vec![60, 70, 80]);
+        let answers: Vec<_> = seen.lock().drain(..).collect();
+        assert_eq!(answers, [(1, Ok(10)), (2, Ok(20)), (3, Ok(30)), (7, Ok(70)), (8, Ok(80))]);
+    }
+
+    #[test]
+    fn nobody_waits_for_ever() {
+        let (pending, seen) = (Pending::default(), Seen::default());
+        pending.register(1, waiters(&seen, 1..4));
+        pending.fail(2, 3, &ProposeError::Closing);
+        drop(pending);
+        let answers: Vec<_> = seen.lock().drain(..).collect();
+        assert_eq!(answers[0], (2, Err(ProposeError::Closing)));
+        assert!(answers[1..].iter().all(|(_, result)| result.as_ref().unwrap_err().may_have_applied()));
+        assert_eq!(answers.len(), 3);
+    }
+}

@@ -1,0 +1,230 @@
+//! The bounded queue before the log.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::pending::Waiter;
+use crate::disk::{BelowReserve, DiskGuard};
+use crate::error::{CommandOutcome, ProposeError, UnavailableReason};
+use crate::options::{BATCH_BYTES_MAX, BATCH_COMMANDS_MAX, COMMAND_BYTES_LIMIT, NodeOptions};
+
+/// Whether commands are let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Gate {
+    Open,
+    Shut(UnavailableReason),
+    /// The node ends: what is queued is still committed.
+    Closing,
+}
+
+/// The commands that wait for a place in the log.
+pub(crate) struct Queue<T> {
+    state: Mutex<State<T>>,
+    wake: Notify,
+    guard: Arc<DiskGuard>,
+    commands_max: usize,
+    bytes_max: usize,
+    command_bytes_max: usize,
+}
+
+struct State<T> {
+    waiting: VecDeque<(Bytes, Waiter<T>)>,
+    bytes: usize,
+    gate: Gate,
+    /// Sequence of the next command taken; the first is 1.
+    next_sequence: u64,
+}
+
+/// Commands for one log entry.
+pub(crate) struct Taken<T> {
+    pub(crate) first_sequence: u64,
+    pub(crate) commands: Vec<Bytes>,
+    pub(crate) waiters: Vec<Waiter<T>>,
+}
+
+impl<T> Queue<T> {
+    /// An empty queue that is shut until the node serves.
+    pub(crate) fn new(options: &NodeOptions, guard: Arc<DiskGuard>) -> Queue<T> {
+        Queue {
+            state: Mutex::new(State {
+                waiting: VecDeque::new(),
+                bytes: 0,
+                gate: Gate::Shut(UnavailableReason::Starting),
+                next_sequence: 1,
+            }),
+            wake: Notify::new(),
+            guard,
+            commands_max: options.queue_commands_max,
+            bytes_max: options.queue_bytes_max,
+            command_bytes_max: options.command_bytes_max.min(COMMAND_BYTES_LIMIT),
+        }
+    }
+
+    /// Queues a command or answers its waiter with the reason why not.
+    pub(crate) fn submit(&self, command: Bytes, waiter: Waiter<T>) {
+        let refused = {
+            let mut state = self.state.lock();
+            match self.admit(&state, command.len()) {
+                Ok(()) => {
+                    state.bytes += command.len();
+                    state.waiting.push_back((command, waiter));
+                    None
+                }
+                Err(error) => Some((waiter, error)),
+            }
+        };
+        match refused {
+            None => self.wake.notify_one(),
+            Some((waiter, error)) => waiter.answer(Err(error)),
+        }
+    }
+
+    fn admit(&self, state: &State<T>, bytes: usize) -> Result<(), ProposeError> {
+        match state.gate {
+            Gate::Open => {}
+            Gate::Shut(reason) => {
+                return Err(ProposeError::Unavailable { reason, outcome: CommandOutcome::NotApplied });
+            }
+            Gate::Closing => return Err(ProposeError::Closing),
+        }
+        if bytes > self.command_bytes_max {
+            return Err(ProposeError::CommandTooLarge { bytes, max: self.command_bytes_max });
+        }
+        if state.waiting.len() >= self.commands_max || state.bytes + bytes > self.bytes_max {
+            return Err(ProposeError::Overloaded {
+                queued_commands: state.waiting.len(),
+                queued_bytes: state.bytes,
+                commands_max: self.commands_max,
+                bytes_max: self.bytes_max,
+            });
+        }
+        self.guard.admit(bytes as u64).map_err(|BelowReserve { free_bytes, reserve_bytes }| {
+            ProposeError::StorageFull { free_bytes, reserve_bytes }
+        })
+    }
+
+    /// Lets commands in, or not. Queued commands stay.
+    pub(crate) fn set_gate(&self, gate: Gate) {
+        self.state.lock().gate = gate;
+        self.wake.notify_one();
+    }
+
+    /// Answers all queued commands with an error.
+    pub(crate) fn fail_all(&self, error: &ProposeError) {
+        let waiting = {
+            let mut state = self.state.lock();
+            state.bytes = 0;
+            std::mem::take(&mut state.waiting)
+        };
+        for (_, waiter) in waiting {
+            waiter.answer(Err(error.clone()));
+        }
+    }
+
+    /// Whether nothing waits and nothing more will.
+    pub(crate) fn is_drained(&self) -> bool {
+        let state = self.state.lock();
+        state.gate == Gate::Closing && state.waiting.is_empty()
+    }
+
+    /// Resolves when something may have changed since the last call. For one waiting task.
+    pub(crate) async fn changed(&self) {
+        self.wake.notified().await;
+    }
+
+    /// Takes what fits into one log entry; at least one command if any waits.
+    pub(crate) fn take(&self) -> Option<Taken<T>> {
+        let mut state = self.state.lock();
+        let mut bytes = 0;
+        let fitting = state.waiting.iter().take(BATCH_COMMANDS_MAX).take_while(|(command, _)| {
+            bytes += command.len();
+            bytes <= BATCH_BYTES_MAX
+        });
+        let count = fitting.count().max(1).min(state.waiting.len());
+        if count == 0 {
+            return None;
+        }
+        let (commands, waiters): (Vec<_>, Vec<_>) = state.waiting.drain(..count).unzip();
+        state.bytes -= commands.iter().map(Bytes::len).sum::<usize>();
+        let first_sequence = state.next_sequence;
+        state.next_sequence += count as u64;
+        Some(Taken { first_sequence, commands, waiters })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::StatvfsProbe;
+
+    type Seen = Arc<Mutex<Vec<ProposeError>>>;
+
+    fn queue(change: impl FnOnce(&mut NodeOptions)) -> Queue<()> {
+        let mut options = NodeOptions::new(".");
+        change(&mut options);
+        let guard = DiskGuard::new(Arc::new(StatvfsProbe), ".".as_ref(), Some(0)).unwrap();
+        let queue = Queue::new(&options, Arc::new(guard));
+        queue.set_gate(Gate::Open);
+        queue
+    }
+
+    fn submit(queue: &Queue<()>, seen: &Seen, bytes: usize) {
+        let seen = Arc::clone(seen);
+        let waiter = Waiter::new(move |result: Result<(), _>| seen.lock().extend(result.err()));
+        queue.submit(Bytes::from(vec![0; bytes]), waiter);
+    }
+
+    #[test]
+    fn limits_are_by_count_and_by_bytes() {
+        let seen = Seen::default();
+        let queue = queue(|options| (options.queue_commands_max, options.queue_bytes_max) = (3, 100));
+        submit(&queue, &seen, 60);
+        submit(&queue, &seen, 41);
+        assert!(matches!(seen.lock().pop(), Some(ProposeError::Overloaded { queued_bytes: 60, .. })));
+        submit(&queue, &seen, 40);
+        submit(&queue, &seen, 0);
+        submit(&queue, &seen, 0);
+        assert!(matches!(seen.lock().pop(), Some(ProposeError::Overloaded { queued_commands: 3, .. })));
+        assert_eq!(queue.take().unwrap().commands.len(), 3);
+        submit(&queue, &seen, 100);
+        assert!(seen.lock().is_empty(), "there is room again");
+    }
+
+    #[test]
+    fn a_batch_is_bounded_and_sequences_have_no_gaps() {
+        let seen = Seen::default();
+        let queue = queue(|_| {});
+        for _ in 0..BATCH_COMMANDS_MAX + 1 {
+            submit(&queue, &seen, 1);
+        }
+        submit(&queue, &seen, BATCH_BYTES_MAX + 1);
+        submit(&queue, &seen, BATCH_BYTES_MAX);
+        submit(&queue, &seen, 1);
+        let sizes: Vec<_> = std::iter::from_fn(|| queue.take())
+            .map(|taken| (taken.first_sequence, taken.commands.len()))
+            .collect();
+        assert_eq!(sizes, [(1, 1000), (1001, 1), (1002, 1), (1003, 1), (1004, 1)]);
+    }
+
+    #[test]
+    fn a_shut_queue_says_why() {
+        let seen = Seen::default();
+        let queue = queue(|options| options.command_bytes_max = 10);
+        submit(&queue, &seen, 11);
+        queue.set_gate(Gate::Shut(UnavailableReason::StorageFailed));
+        submit(&queue, &seen, 1);
+        queue.set_gate(Gate::Closing);
+        submit(&queue, &seen, 1);
+        let refused = ProposeError::Unavailable {
+            reason: UnavailableReason::StorageFailed,
+            outcome: CommandOutcome::NotApplied,
+        };
+        let too_large = ProposeError::CommandTooLarge { bytes: 11, max: 10 };
+        assert_eq!(*seen.lock(), [too_large, refused, ProposeError::Closing]);
+        assert!(queue.is_drained());
+    }
+}

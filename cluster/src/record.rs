@@ -1,0 +1,280 @@
+//! Everything that is written to disk or sent to a peer, as versioned protobuf records.
+//!
+//! The Raft library's own types are never encoded directly, so that a new version of it cannot change a file. Field
+//! numbers are never reused. Each stored value starts with one byte, [`RECORD_FORMAT`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::{Buf, BufMut, Bytes};
+use openraft::{CommittedLeaderId, EntryPayload};
+use prost::Message;
+
+use crate::raft::{Entry, LogId, Membership, Payload, Peer, StoredMembership, Vote};
+
+/// The format of every record this version writes; also the newest it reads.
+pub(crate) const RECORD_FORMAT: u8 = 1;
+
+/// Position of a log entry.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(crate) struct LogIdRecord {
+    #[prost(uint64, tag = "1")]
+    pub(crate) term: u64,
+    #[prost(uint64, tag = "2")]
+    pub(crate) leader_id: u64,
+    #[prost(uint64, tag = "3")]
+    pub(crate) index: u64,
+}
+
+/// A vote.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(crate) struct VoteRecord {
+    #[prost(uint64, tag = "1")]
+    pub(crate) term: u64,
+    #[prost(uint64, tag = "2")]
+    pub(crate) node_id: u64,
+    #[prost(bool, tag = "3")]
+    pub(crate) committed: bool,
+}
+
+/// A node of the membership.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct PeerRecord {
+    #[prost(uint64, tag = "1")]
+    pub(crate) node_id: u64,
+    #[prost(string, tag = "2")]
+    pub(crate) name: String,
+    #[prost(string, tag = "3")]
+    pub(crate) address: String,
+}
+
+/// One set of voters; two of them while the membership changes.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct VotersRecord {
+    #[prost(uint64, repeated, tag = "1")]
+    pub(crate) node_ids: Vec<u64>,
+}
+
+/// Voters and learners.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct MembershipRecord {
+    #[prost(message, repeated, tag = "1")]
+    pub(crate) voters: Vec<VotersRecord>,
+    #[prost(message, repeated, tag = "2")]
+    pub(crate) peers: Vec<PeerRecord>,
+}
+
+/// Commands of one process, in the order in which it submitted them.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Group {
+    /// The node that submitted them.
+    #[prost(uint64, tag = "1")]
+    pub(crate) node_id: u64,
+    /// Which start of that node's process.
+    #[prost(uint64, tag = "2")]
+    pub(crate) incarnation: u64,
+    /// Sequence of the first command; the others follow without gaps.
+    #[prost(uint64, tag = "3")]
+    pub(crate) first_sequence: u64,
+    /// The commands.
+    #[prost(bytes = "bytes", repeated, tag = "4")]
+    pub(crate) commands: Vec<Bytes>,
+}
+
+/// The commands of one log entry.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Batch {
+    /// One group per submitting process.
+    #[prost(message, repeated, tag = "1")]
+    pub(crate) groups: Vec<Group>,
+}
+
+/// A log entry. With neither commands nor membership it is blank: a new leader's first entry.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct EntryRecord {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) log_id: Option<LogIdRecord>,
+    #[prost(message, optional, tag = "2")]
+    pub(crate) batch: Option<Batch>,
+    #[prost(message, optional, tag = "3")]
+    pub(crate) membership: Option<MembershipRecord>,
+}
+
+/// The last command applied of one node.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub(crate) struct DedupRecord {
+    #[prost(uint64, tag = "1")]
+    pub(crate) node_id: u64,
+    #[prost(uint64, tag = "2")]
+    pub(crate) incarnation: u64,
+    #[prost(uint64, tag = "3")]
+    pub(crate) sequence: u64,
+}
+
+/// What a snapshot says about itself before the replica's bytes.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct SnapshotHeader {
+    /// Last entry that the snapshot covers; absent for the empty state.
+    #[prost(message, optional, tag = "1")]
+    pub(crate) last_log_id: Option<LogIdRecord>,
+    #[prost(message, optional, tag = "2")]
+    pub(crate) membership: Option<MembershipRecord>,
+    /// The entry that set the membership.
+    #[prost(message, optional, tag = "3")]
+    pub(crate) membership_log_id: Option<LogIdRecord>,
+    #[prost(message, repeated, tag = "4")]
+    pub(crate) dedup: Vec<DedupRecord>,
+    /// Identifier of the cluster the snapshot belongs to.
+    #[prost(string, tag = "5")]
+    pub(crate) cluster_id: String,
+    /// Identifier of the snapshot, unique on the node that made it.
+    #[prost(string, tag = "6")]
+    pub(crate) snapshot_id: String,
+}
+
+/// Why bytes are not a record.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RecordError {
+    #[error("record is empty")]
+    Empty,
+    #[error("record has format {0}, newest known format is {RECORD_FORMAT}")]
+    UnknownFormat(u8),
+    #[error("record is not valid: {0}")]
+    Invalid(#[from] prost::DecodeError),
+    #[error("record has no log position")]
+    NoLogId,
+    #[error("record names voter {0} but no such node")]
+    UnknownVoter(u64),
+}
+
+/// Encodes a record behind its format byte.
+pub(crate) fn encode<M: Message>(record: &M) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(1 + record.encoded_len());
+    bytes.put_u8(RECORD_FORMAT);
+    record.encode(&mut bytes).expect("a vector grows as needed");
+    bytes
+}
+
+/// Decodes a record behind its format byte.
+pub(crate) fn decode<M: Message + Default>(mut bytes: Bytes) -> Result<M, RecordError> {
+    if bytes.is_empty() {
+        return Err(RecordError::Empty);
+    }
+    match bytes.get_u8() {
+        RECORD_FORMAT => Ok(M::decode(bytes)?),
+        other => Err(RecordError::UnknownFormat(other)),
+    }
+}
+
+impl From<&LogId> for LogIdRecord {
+    fn from(id: &LogId) -> LogIdRecord {
+        LogIdRecord { term: id.leader_id.term, leader_id: id.leader_id.node_id, index: id.index }
+    }
+}
+
+impl From<LogIdRecord> for LogId {
+    fn from(record: LogIdRecord) -> LogId {
+        LogId::new(CommittedLeaderId::new(record.term, record.leader_id), record.index)
+    }
+}
+
+impl From<&Vote> for VoteRecord {
+    fn from(vote: &Vote) -> VoteRecord {
+        VoteRecord { term: vote.leader_id.term, node_id: vote.leader_id.node_id, committed: vote.committed }
+    }
+}
+
+impl From<VoteRecord> for Vote {
+    fn from(record: VoteRecord) -> Vote {
+        if record.committed {
+            Vote::new_committed(record.term, record.node_id)
+        } else {
+            Vote::new(record.term, record.node_id)
+        }
+    }
+}
+
+impl From<&Membership> for MembershipRecord {
+    fn from(membership: &Membership) -> MembershipRecord {
+        let voters = membership
+            .get_joint_config()
+            .iter()
+            .map(|ids| VotersRecord { node_ids: ids.iter().copied().collect() })
+            .collect();
+        let peers = membership
+            .nodes()
+            .map(|(id, peer)| PeerRecord {
+                node_id: *id,
+                name: peer.name.clone(),
+                address: peer.address.clone(),
+            })
+            .collect();
+        MembershipRecord { voters, peers }
+    }
+}
+
+impl TryFrom<MembershipRecord> for Membership {
+    type Error = RecordError;
+
+    fn try_from(record: MembershipRecord) -> Result<Membership, RecordError> {
+        let peers: BTreeMap<u64, Peer> = record
+            .peers
+            .into_iter()
+            .map(|peer| (peer.node_id, Peer { name: peer.name, address: peer.address }))
+            .collect();
+        let voters: Vec<BTreeSet<u64>> =
+            record.voters.into_iter().map(|set| set.node_ids.into_iter().collect()).collect();
+        if let Some(id) = voters.iter().flatten().find(|id| !peers.contains_key(id)) {
+            return Err(RecordError::UnknownVoter(*id));
+        }
+        Ok(Membership::new(voters, peers))
+    }
+}
+
+/// Encodes a log entry.
+pub(crate) fn encode_entry(entry: &Entry) -> Vec<u8> {
+    let mut record =
+        EntryRecord { log_id: Some(LogIdRecord::from(&entry.log_id)), batch: None, membership: None };
+    match &entry.payload {
+        EntryPayload::Blank => {}
+        EntryPayload::Normal(payload) => record.batch = Some(Batch::clone(&payload.0)),
+        EntryPayload::Membership(membership) => record.membership = Some(membership.into()),
+    }
+    encode(&record)
+}
+
+/// Bytes of commands in an entry; entries without commands count as a few.
+pub(crate) fn entry_bytes(entry: &Entry) -> usize {
+    match &entry.payload {
+        EntryPayload::Normal(payload) => payload.0.command_bytes(),
+        EntryPayload::Blank | EntryPayload::Membership(_) => 64,
+    }
+}
+
+impl Batch {
+    /// Bytes of all commands.
+    pub(crate) fn command_bytes(&self) -> usize {
+        self.groups.iter().flat_map(|group| &group.commands).map(Bytes::len).sum()
+    }
+}
+
+/// Decodes a log entry.
+pub(crate) fn decode_entry(bytes: Bytes) -> Result<Entry, RecordError> {
+    let record: EntryRecord = decode(bytes)?;
+    let log_id = record.log_id.ok_or(RecordError::NoLogId)?.into();
+    let payload = match (record.batch, record.membership) {
+        (Some(batch), _) => EntryPayload::Normal(Payload(Arc::new(batch))),
+        (None, Some(membership)) => EntryPayload::Membership(membership.try_into()?),
+        (None, None) => EntryPayload::Blank,
+    };
+    Ok(Entry { log_id, payload })
+}
+
+/// The membership of a snapshot header.
+pub(crate) fn stored_membership(header: &SnapshotHeader) -> Result<StoredMembership, RecordError> {
+    let membership = match &header.membership {
+        Some(record) => record.clone().try_into()?,
+        None => Membership::default(),
+    };
+    Ok(StoredMembership::new(header.membership_log_id.map(LogId::from), membership))
+}

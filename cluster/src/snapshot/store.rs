@@ -1,0 +1,265 @@
+//! The directory of snapshots.
+//!
+//! `<data_dir>/snapshots/<index>-<serial>.snap`, 20 and 10 digits: the last log index covered and a number that grows
+//! with each file. The greatest pair is the newest. The two newest are kept.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::format::{self, Verified};
+use crate::disk::DiskGuard;
+use crate::error::{SnapshotError, StartError};
+use crate::identity::{io_error, sync_parent};
+use crate::raft::{LogId, Snapshot, SnapshotFile, SnapshotMeta};
+use crate::record::{self, SnapshotHeader};
+use crate::replica::SnapshotView;
+
+/// Complete snapshots kept: the newest and, for a person in need, the one before.
+const KEPT: usize = 2;
+
+/// The snapshots of one node.
+pub(crate) struct SnapshotStore {
+    directory: PathBuf,
+    cluster_id: String,
+    node_id: u64,
+    guard: Arc<DiskGuard>,
+    state: Mutex<State>,
+    attempts: watch::Sender<Attempts>,
+}
+
+#[derive(Default)]
+struct State {
+    current: Option<(SnapshotMeta, SnapshotFile)>,
+    last_serial: u64,
+}
+
+/// How making snapshots went so far.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Attempts {
+    /// Attempts that ended.
+    pub(crate) count: u64,
+    /// How the last one failed, if it did.
+    pub(crate) failure: Option<SnapshotError>,
+}
+
+/// Index, serial: the order of snapshots.
+type Name = (u64, u64);
+
+impl SnapshotStore {
+    /// Opens the directory, removes what was never completed, and verifies the newest snapshot. Blocks on disk.
+    ///
+    /// # Errors
+    /// When the newest snapshot is damaged, of a newer format or of another cluster.
+    pub(crate) fn open(
+        data_dir: &Path,
+        cluster_id: &str,
+        node_id: u64,
+        guard: Arc<DiskGuard>,
+    ) -> Result<(SnapshotStore, Option<Verified>), StartError> {
+        let directory = data_dir.join("snapshots");
+        std::fs::create_dir_all(&directory).map_err(io_error("create", &directory))?;
+        let names = list(&directory, true).map_err(io_error("read", &directory))?;
+        let store = SnapshotStore {
+            directory,
+            cluster_id: cluster_id.to_owned(),
+            node_id,
+            guard,
+            state: Mutex::new(State {
+                current: None,
+                last_serial: names.iter().map(|(_, serial)| *serial).max().unwrap_or(0),
+            }),
+            attempts: watch::channel(Attempts::default()).0,
+        };
+        let Some(newest) = names.last() else { return Ok((store, None)) };
+        let path = store.path(*newest);
+        let invalid = |rule: String| StartError::SnapshotInvalid { path: path.clone(), rule };
+        let verified = store.verify(&path).map_err(invalid)?;
+        let meta = meta(&verified.header).map_err(|error| invalid(error.to_string()))?;
+        store.state.lock().current = Some((meta, SnapshotFile { path: path.clone() }));
+        Ok((store, Some(verified)))
+    }
+
+    /// The newest complete snapshot.
+    pub(crate) fn current(&self) -> Option<Snapshot> {
+        let state = self.state.lock();
+        state
+            .current
+            .as_ref()
+            .map(|(meta, file)| Snapshot { meta: meta.clone(), snapshot: Box::new(file.clone()) })
+    }
+
+    /// Last log index that the newest snapshot covers.
+    pub(crate) fn current_index(&self) -> Option<u64> {
+        let state = self.state.lock();
+        state.current.as_ref().and_then(|(meta, _)| meta.last_log_id).map(|id| id.index)
+    }
+
+    /// The file of the newest snapshot.
+    pub(crate) fn current_path(&self) -> Option<PathBuf> {
+        self.state.lock().current.as_ref().map(|(_, file)| file.path.clone())
+    }
+
+    /// Watches the attempts to make a snapshot.
+    pub(crate) fn attempts(&self) -> watch::Receiver<Attempts> {
+        self.attempts.subscribe()
+    }
+
+    /// Writes a snapshot and makes it the newest one. `header` need not name cluster and snapshot. Blocks on disk.
+    pub(crate) fn build(
+        &self,
+        mut header: SnapshotHeader,
+        view: &dyn SnapshotView,
+    ) -> Result<Snapshot, SnapshotError> {
+        let result = self.guard.check().map_err(full).and_then(|()| {
+            let name = self.next_name(header.last_log_id.map_or(0, |id| id.index));
+            header.cluster_id.clone_from(&self.cluster_id);
+            header.snapshot_id = format!("{}-{}-{}", self.node_id, name.0, name.1);
+            self.write(name, &header, view).map_err(|error| match error.kind() {
+                io::ErrorKind::StorageFull => {
+                    self.guard.refresh();
+                    self.guard.check().err().map_or_else(|| write_error(&error), full)
+                }
+                _ => write_error(&error),
+            })
+        });
+        if let Err(error) = &result {
+            tracing::warn!(%error, "snapshot was not made, the previous one stays");
+        }
+        self.attempts.send_modify(|attempts| {
+            attempts.count += 1;
+            attempts.failure = result.as_ref().err().cloned();
+        });
+        result
+    }
+
+    fn write(&self, name: Name, header: &SnapshotHeader, view: &dyn SnapshotView) -> io::Result<Snapshot> {
+        let temporary = self.path(name).with_extension("tmp");
+        let written = format::write(&temporary, header, view, &self.guard)
+            .and_then(|()| meta(header).map_err(io::Error::other))
+            .and_then(|meta| self.publish(&temporary, name, meta));
+        if written.is_err() {
+            // What is left of a failed attempt would only take space; the next start removes it otherwise.
+            let _absent = std::fs::remove_file(&temporary);
+        }
+        written
+    }
+
+    /// Gives a complete and synced file its final name and removes the snapshots that are no longer kept.
+    fn publish(&self, temporary: &Path, name: Name, meta: SnapshotMeta) -> io::Result<Snapshot> {
+        let path = self.path(name);
+        std::fs::rename(temporary, &path)?;
+        sync_parent(&path)?;
+        let file = SnapshotFile { path };
+        let mut state = self.state.lock();
+        if state.current.as_ref().is_none_or(|(current, _)| current.last_log_id <= meta.last_log_id) {
+            state.current = Some((meta.clone(), file.clone()));
+        }
+        drop(state);
+        self.prune();
+        Ok(Snapshot { meta, snapshot: Box::new(file) })
+    }
+
+    fn prune(&self) {
+        let Ok(names) = list(&self.directory, false) else { return };
+        for name in names.iter().rev().skip(KEPT) {
+            let path = self.path(*name);
+            if let Err(error) = std::fs::remove_file(&path) {
+                tracing::warn!(path = %path.display(), %error, "cannot remove an old snapshot");
+            }
+        }
+    }
+
+    /// A new empty file to receive a snapshot from a peer.
+    pub(crate) fn begin_receiving(&self) -> io::Result<SnapshotFile> {
+        let name = self.next_name(0);
+        let path = self.path(name).with_extension("tmp");
+        std::fs::File::create(&path)?;
+        Ok(SnapshotFile { path })
+    }
+
+    /// Verifies a file received from a peer.
+    pub(crate) fn verify_received(
+        &self,
+        meta: &SnapshotMeta,
+        file: &SnapshotFile,
+    ) -> Result<Verified, String> {
+        let verified = self.verify(&file.path)?;
+        let last_log_id = verified.header.last_log_id.map(LogId::from);
+        if last_log_id != meta.last_log_id {
+            return Err(format!("it must cover {:?} (covers {last_log_id:?})", meta.last_log_id));
+        }
+        Ok(verified)
+    }
+
+    /// Makes a verified file received from a peer the newest snapshot.
+    pub(crate) fn adopt(&self, meta: &SnapshotMeta, file: &SnapshotFile) -> io::Result<()> {
+        let name = self.next_name(meta.last_log_id.map_or(0, |id| id.index));
+        let temporary = self.path(name).with_extension("tmp");
+        if file.path.parent() == Some(&self.directory) {
+            std::fs::rename(&file.path, &temporary)?;
+        } else {
+            std::fs::copy(&file.path, &temporary)?;
+        }
+        std::fs::File::open(&temporary)?.sync_all()?;
+        self.publish(&temporary, name, meta.clone()).map(drop)
+    }
+
+    fn verify(&self, path: &Path) -> Result<Verified, String> {
+        let verified = Verified::open(path).map_err(|error| error.to_string())?;
+        let found = &verified.header.cluster_id;
+        if found != &self.cluster_id {
+            return Err(format!("it must belong to cluster {} (belongs to {found})", self.cluster_id));
+        }
+        Ok(verified)
+    }
+
+    fn next_name(&self, index: u64) -> Name {
+        let mut state = self.state.lock();
+        state.last_serial += 1;
+        (index, state.last_serial)
+    }
+
+    fn path(&self, (index, serial): Name) -> PathBuf {
+        self.directory.join(format!("{index:020}-{serial:010}.snap"))
+    }
+}
+
+fn full(below: crate::disk::BelowReserve) -> SnapshotError {
+    SnapshotError::StorageFull { free_bytes: below.free_bytes, reserve_bytes: below.reserve_bytes }
+}
+
+fn write_error(error: &io::Error) -> SnapshotError {
+    SnapshotError::Write { reason: error.to_string() }
+}
+
+/// The names of the complete snapshots in ascending order. Other files are left alone, except unfinished ones when
+/// `clean`.
+fn list(directory: &Path, clean: bool) -> io::Result<Vec<Name>> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(directory)? {
+        let path = entry?.path();
+        if clean && path.extension().is_some_and(|extension| extension == "tmp") {
+            std::fs::remove_file(&path)?;
+        }
+        names.extend(parse(&path));
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+fn parse(path: &Path) -> Option<Name> {
+    let (index, serial) = path.file_name()?.to_str()?.strip_suffix(".snap")?.split_once('-')?;
+    Some((index.parse().ok()?, serial.parse().ok()?))
+}
+
+fn meta(header: &SnapshotHeader) -> Result<SnapshotMeta, record::RecordError> {
+    Ok(SnapshotMeta {
+        last_log_id: header.last_log_id.map(LogId::from),
+        last_membership: record::stored_membership(header)?,
+        snapshot_id: header.snapshot_id.clone(),
+    })
+}

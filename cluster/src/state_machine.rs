@@ -1,0 +1,348 @@
+//! Drives the [`Replica`]: the Raft library's state machine on one side, the caller's on the other.
+//!
+//! [`Machine`] lives as long as the node and outlives a failure of the storage, so that reads go on and nothing needs
+//! to be replayed afterwards. [`StateMachine`] is what one Raft core holds; when a new core takes over, the old one's
+//! handle is refused.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use openraft::storage::RaftStateMachine;
+use openraft::{AnyError, EntryPayload, OptionalSend, RaftSnapshotBuilder, StorageIOError};
+use parking_lot::Mutex;
+
+use crate::dedup::DedupTable;
+use crate::error::{CommandOutcome, ProposeError, UnavailableReason};
+use crate::proposer::batcher::Origin;
+use crate::proposer::pending::Pending;
+use crate::raft::{
+    Entry, LogId, Peer, Snapshot, SnapshotFile, SnapshotMeta, StorageError, StoredMembership, TypeConfig,
+};
+use crate::record::{self, Batch, LogIdRecord, MembershipRecord, SnapshotHeader};
+use crate::replica::{Replica, RestoreError, SnapshotView};
+use crate::snapshot::format::Verified;
+use crate::snapshot::store::SnapshotStore;
+
+/// The replica together with what must change in step with it.
+pub(crate) struct Machine<R: Replica> {
+    replica: Arc<R>,
+    pending: Arc<Pending<R::Response>>,
+    snapshots: Arc<SnapshotStore>,
+    origin: Origin,
+    /// Held while commands are applied: this makes the applies of two Raft cores follow each other.
+    state: Mutex<State>,
+    /// Bytes of commands applied by this process.
+    applied_bytes: AtomicU64,
+    /// The same at the moment of the newest snapshot.
+    snapshot_bytes: AtomicU64,
+}
+
+#[derive(Default)]
+struct State {
+    last_applied: Option<LogId>,
+    membership: StoredMembership,
+    dedup: DedupTable,
+    /// Which Raft core may apply.
+    generation: u64,
+    /// Why the replica can no longer be trusted.
+    fault: Option<String>,
+}
+
+/// Why entries were not applied.
+#[derive(Debug, thiserror::Error)]
+enum ApplyError {
+    #[error("a newer Raft core has taken over")]
+    Superseded,
+    #[error("{0}")]
+    Fault(String),
+}
+
+/// Own commands that were applied, and their responses.
+type Answered<T> = (u64, Vec<T>);
+
+impl<R: Replica> Machine<R> {
+    pub(crate) fn new(
+        replica: Arc<R>,
+        pending: Arc<Pending<R::Response>>,
+        snapshots: Arc<SnapshotStore>,
+        origin: Origin,
+    ) -> Machine<R> {
+        Machine {
+            replica,
+            pending,
+            snapshots,
+            origin,
+            state: Mutex::default(),
+            applied_bytes: AtomicU64::new(0),
+            snapshot_bytes: AtomicU64::new(0),
+        }
+    }
+
+    /// Index of the last entry applied.
+    pub(crate) fn applied_index(&self) -> Option<u64> {
+        self.state.lock().last_applied.map(|id| id.index)
+    }
+
+    /// Why the replica can no longer be trusted, if so.
+    pub(crate) fn fault(&self) -> Option<String> {
+        self.state.lock().fault.clone()
+    }
+
+    /// Bytes of commands applied since the newest snapshot.
+    pub(crate) fn bytes_since_snapshot(&self) -> u64 {
+        let applied = self.applied_bytes.load(Ordering::Relaxed);
+        applied.saturating_sub(self.snapshot_bytes.load(Ordering::Relaxed))
+    }
+
+    /// The handle for a new Raft core. That of the core before is refused from now on.
+    pub(crate) fn next_generation(self: &Arc<Self>) -> StateMachine<R> {
+        let mut state = self.state.lock();
+        state.generation += 1;
+        StateMachine { machine: Arc::clone(self), generation: state.generation }
+    }
+
+    /// Replaces the state by that of a verified snapshot.
+    pub(crate) fn restore(&self, snapshot: &Verified) -> Result<(), RestoreError> {
+        let header = &snapshot.header;
+        let membership = record::stored_membership(header)
+            .map_err(|error| RestoreError::Invalid { rule: error.to_string() })?;
+        let mut state = self.state.lock();
+        self.replica.restore(&mut snapshot.body()?)?;
+        state.last_applied = header.last_log_id.map(LogId::from);
+        state.membership = membership;
+        state.dedup = DedupTable::from_records(&header.dedup);
+        Ok(())
+    }
+
+    fn apply(&self, generation: u64, entries: Vec<Entry>) -> Result<(), ApplyError> {
+        let mut answered = Vec::new();
+        let result = {
+            let mut state = self.state.lock();
+            entries
+                .into_iter()
+                .try_for_each(|entry| self.apply_entry(&mut state, generation, entry, &mut answered))
+        };
+        for (first_sequence, responses) in answered {
+            self.pending.complete(first_sequence, responses);
+        }
+        result
+    }
+
+    fn apply_entry(
+        &self,
+        state: &mut State,
+        generation: u64,
+        entry: Entry,
+        answered: &mut Vec<Answered<R::Response>>,
+    ) -> Result<(), ApplyError> {
+        if state.generation != generation {
+            return Err(ApplyError::Superseded);
+        }
+        if let Some(fault) = &state.fault {
+            return Err(ApplyError::Fault(fault.clone()));
+        }
+        match entry.payload {
+            EntryPayload::Blank => {}
+            EntryPayload::Normal(payload) => {
+                self.apply_batch(state, entry.log_id.index, &payload.0, answered)?;
+            }
+            EntryPayload::Membership(membership) => {
+                state.membership = StoredMembership::new(Some(entry.log_id), membership);
+            }
+        }
+        state.last_applied = Some(entry.log_id);
+        Ok(())
+    }
+
+    fn apply_batch(
+        &self,
+        state: &mut State,
+        index: u64,
+        batch: &Batch,
+        answered: &mut Vec<Answered<R::Response>>,
+    ) -> Result<(), ApplyError> {
+        let bytes = batch.command_bytes() as u64;
+        self.applied_bytes.fetch_add(bytes, Ordering::Relaxed);
+        // Of each group the part that was not applied before: where it starts, its sequence, whose it is.
+        let mut fresh: Vec<(&[Bytes], u64, bool)> = Vec::with_capacity(batch.groups.len());
+        for group in &batch.groups {
+            let origin = Origin { node_id: group.node_id, incarnation: group.incarnation };
+            let first = group.first_sequence;
+            let repeated = state.dedup.admit(origin.node_id, origin.incarnation, first, group.commands.len());
+            let own = origin == self.origin;
+            if own && repeated > 0 {
+                // Normally answered when they were applied; whoever still waits can learn no more.
+                self.pending.fail(first, first + repeated as u64, &UNKNOWN);
+            }
+            if repeated < group.commands.len() {
+                fresh.push((&group.commands[repeated..], first + repeated as u64, own));
+            }
+        }
+        let mut responses = match fresh.as_slice() {
+            [] => return Ok(()),
+            [(commands, _, _)] => self.apply_commands(state, index, commands)?,
+            several => {
+                let commands: Vec<Bytes> =
+                    several.iter().flat_map(|(commands, _, _)| commands.iter().cloned()).collect();
+                self.apply_commands(state, index, &commands)?
+            }
+        };
+        for (commands, sequence, own) in fresh {
+            let rest = responses.split_off(commands.len());
+            let of_group = std::mem::replace(&mut responses, rest);
+            if own {
+                answered.push((sequence, of_group));
+            }
+        }
+        Ok(())
+    }
+
+    /// Calls the replica and notes a fault when it breaks its contract.
+    fn apply_commands(
+        &self,
+        state: &mut State,
+        index: u64,
+        commands: &[Bytes],
+    ) -> Result<Vec<R::Response>, ApplyError> {
+        // The replica is not used again after a panic, so what it left half done is never seen by an apply.
+        let fault = match catch_unwind(AssertUnwindSafe(|| self.replica.apply(index, commands))) {
+            Ok(responses) if responses.len() == commands.len() => return Ok(responses),
+            Ok(responses) => {
+                format!(
+                    "the replica gave {} responses to {} commands of log entry {index}",
+                    responses.len(),
+                    commands.len()
+                )
+            }
+            Err(_panic) => format!("the replica panicked in log entry {index}"),
+        };
+        tracing::error!(%fault, "the replicated state can no longer be trusted");
+        state.fault = Some(fault.clone());
+        Err(ApplyError::Fault(fault))
+    }
+
+    /// The header and view of a snapshot of this moment, and the applied bytes it covers.
+    fn freeze(&self) -> (SnapshotHeader, Box<dyn SnapshotView>, u64) {
+        let state = self.state.lock();
+        let header = SnapshotHeader {
+            last_log_id: state.last_applied.as_ref().map(LogIdRecord::from),
+            membership: Some(MembershipRecord::from(state.membership.membership())),
+            membership_log_id: state.membership.log_id().as_ref().map(LogIdRecord::from),
+            dedup: state.dedup.to_records(),
+            cluster_id: String::new(),
+            snapshot_id: String::new(),
+        };
+        (header, self.replica.view(), self.applied_bytes.load(Ordering::Relaxed))
+    }
+}
+
+const UNKNOWN: ProposeError =
+    ProposeError::Unavailable { reason: UnavailableReason::StorageFailed, outcome: CommandOutcome::Unknown };
+
+/// One Raft core's handle to the machine.
+pub(crate) struct StateMachine<R: Replica> {
+    machine: Arc<Machine<R>>,
+    generation: u64,
+}
+
+impl<R: Replica> RaftStateMachine<TypeConfig> for StateMachine<R> {
+    type SnapshotBuilder = SnapshotBuilder<R>;
+
+    async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), StorageError> {
+        let state = self.machine.state.lock();
+        Ok((state.last_applied, state.membership.clone()))
+    }
+
+    async fn apply<I>(&mut self, entries: I) -> Result<Vec<()>, StorageError>
+    where
+        I: IntoIterator<Item = Entry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let entries: Vec<Entry> = entries.into_iter().collect();
+        let count = entries.len();
+        self.machine
+            .apply(self.generation, entries)
+            .map_err(|error| StorageIOError::write_state_machine(AnyError::new(&error)))?;
+        Ok(vec![(); count])
+    }
+
+    async fn get_snapshot_builder(&mut self) -> SnapshotBuilder<R> {
+        let (header, view, bytes) = self.machine.freeze();
+        SnapshotBuilder {
+            machine: Arc::clone(&self.machine),
+            bytes,
+            frozen: Mutex::new(Some((header, view))),
+        }
+    }
+
+    async fn begin_receiving_snapshot(&mut self) -> Result<Box<SnapshotFile>, StorageError> {
+        let file = self
+            .machine
+            .snapshots
+            .begin_receiving()
+            .map_err(|error| StorageIOError::write_snapshot(None, AnyError::new(&error)))?;
+        Ok(Box::new(file))
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        meta: &SnapshotMeta,
+        snapshot: Box<SnapshotFile>,
+    ) -> Result<(), StorageError> {
+        let machine = Arc::clone(&self.machine);
+        let meta_for_task = meta.clone();
+        let installed = tokio::task::spawn_blocking(move || machine.install(&meta_for_task, &snapshot));
+        let result = installed.await.unwrap_or_else(|panic| Err(panic.to_string()));
+        result.map_err(|reason| {
+            StorageIOError::write_snapshot(Some(meta.signature()), AnyError::error(reason)).into()
+        })
+    }
+
+    async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, StorageError> {
+        Ok(self.machine.snapshots.current())
+    }
+}
+
+impl<R: Replica> Machine<R> {
+    /// Takes over a snapshot received from a peer: checked, kept, restored, in this order, so that a crash in between
+    /// starts from it.
+    fn install(&self, meta: &SnapshotMeta, file: &SnapshotFile) -> Result<(), String> {
+        let verified = self.snapshots.verify_received(meta, file)?;
+        self.snapshots.adopt(meta, file).map_err(|error| error.to_string())?;
+        self.restore(&verified).map_err(|error| error.to_string())?;
+        self.snapshot_bytes.store(self.applied_bytes.load(Ordering::Relaxed), Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// A frozen view that is about to be written.
+pub(crate) struct SnapshotBuilder<R: Replica> {
+    machine: Arc<Machine<R>>,
+    /// Applied bytes at the moment of the view.
+    bytes: u64,
+    /// Behind a lock only because the Raft library asks for a type that could be shared.
+    frozen: Mutex<Option<(SnapshotHeader, Box<dyn SnapshotView>)>>,
+}
+
+impl<R: Replica> RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder<R> {
+    /// A snapshot that cannot be written is no reason to stop: the Raft core is told of the previous one again, which
+    /// it ignores, and the attempt is repeated later.
+    async fn build_snapshot(&mut self) -> Result<Snapshot, StorageError> {
+        let machine = Arc::clone(&self.machine);
+        let frozen = self.frozen.lock().take();
+        let bytes = self.bytes;
+        let built = tokio::task::spawn_blocking(move || {
+            let (header, view) = frozen?;
+            let snapshot = machine.snapshots.build(header, view.as_ref()).ok()?;
+            machine.snapshot_bytes.fetch_max(bytes, Ordering::Relaxed);
+            Some(snapshot)
+        });
+        let built = built.await.ok().flatten().or_else(|| self.machine.snapshots.current());
+        Ok(built.unwrap_or_else(|| Snapshot {
+            meta: openraft::SnapshotMeta::<u64, Peer>::default(),
+            snapshot: Box::new(SnapshotFile { path: std::path::PathBuf::new() }),
+        }))
+    }
+}

@@ -1,0 +1,91 @@
+//! How a connection ends: once, whoever wants it, and even if its actor panics.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use actix::prelude::{ActorContext, Context};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::{ConnectionActor, Phase};
+use crate::actors::close::CloseReason;
+use crate::actors::lane::link::Link;
+use crate::actors::lane::{self, flusher};
+use crate::actors::log;
+use crate::actors::post::post_always;
+use crate::actors::registry::Detach;
+
+/// How long a closed connection may take to say goodbye.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// What a closed connection may still send; it is read and dropped, because closing a socket with unread bytes would
+/// reset it and could destroy the CONNACK that says why.
+const GOODBYE_BYTES_MAX: u64 = 64 * 1024;
+
+impl ConnectionActor {
+    /// Ends the connection.
+    pub(super) fn close(&mut self, reason: CloseReason, context: &mut Context<Self>) {
+        self.end(&reason);
+        context.stop();
+    }
+
+    fn end(&mut self, reason: &CloseReason) {
+        let lane = lane::current();
+        let mut lane = lane.borrow_mut();
+        match std::mem::replace(&mut self.phase, Phase::Closed) {
+            Phase::Closed => return,
+            Phase::Live(mut session) => {
+                if reason.fires_will()
+                    && let Some(will) = session.will.take()
+                {
+                    session.publish_will(&self.environment, &mut lane, &will);
+                }
+                log::disconnected(&session.identity, &session.client_id, self.peer, reason);
+                post_always(&session.registry, Detach { slot: self.slot });
+            }
+            Phase::Connecting(connecting) => {
+                if let Some(registry) = &connecting.registry {
+                    post_always(registry, Detach { slot: self.slot });
+                }
+                log::ended_before_connect(self.peer, reason);
+            }
+            Phase::Opened => log::ended_before_connect(self.peer, reason),
+        }
+        flusher::write_now(&mut lane, self.slot);
+        lane.remove(self.slot);
+        drop(lane);
+        if !matches!(reason, CloseReason::ConnectionLost) {
+            say_goodbye(&self.link);
+        }
+    }
+}
+
+/// Shuts the stream down politely, in the background.
+fn say_goodbye(link: &Rc<Link>) {
+    let nothing = Box::new(tokio::io::join(tokio::io::empty(), tokio::io::sink()));
+    let mut transport = link.transport.replace(nothing);
+    actix_rt::spawn(async move {
+        let goodbye = async {
+            if transport.shutdown().await.is_ok() {
+                let mut rest = transport.take(GOODBYE_BYTES_MAX);
+                let _ = tokio::io::copy(&mut rest, &mut tokio::io::sink()).await;
+            }
+        };
+        // A peer that does not take the goodbye is dropped without one.
+        let _ = tokio::time::timeout(GOODBYE, goodbye).await;
+    });
+}
+
+impl Drop for ConnectionActor {
+    /// A panic ends an actor silently. Its place is freed, its subscriptions go, its will fires.
+    fn drop(&mut self) {
+        if matches!(self.phase, Phase::Closed) {
+            return;
+        }
+        let lane = lane::current();
+        if let Ok(lane) = lane.try_borrow() {
+            lane.handle().counters.panics.add(1);
+        }
+        tracing::error!(peer = %self.peer, "a connection ended by a panic");
+        self.end(&CloseReason::Internal);
+    }
+}

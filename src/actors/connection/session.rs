@@ -1,0 +1,77 @@
+//! The live session of a connection: who it is, where its messages go, its will.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use actix::prelude::Addr;
+
+use crate::actors::activity::{Activity, Reporter};
+use crate::actors::authenticator::Identity;
+use crate::actors::registry::RegistryActor;
+use crate::actors::routes::Route;
+use crate::actors::space::Space;
+use crate::clock;
+use crate::mqtt::packet::connect::WillRef;
+use crate::mqtt::qos::QoS;
+
+/// The will of a session (U-M9). Its topic is checked when it fires.
+#[derive(Clone)]
+pub struct Will {
+    /// The topic as the client wrote it.
+    pub topic: Box<str>,
+    /// The message.
+    pub payload: Box<[u8]>,
+    /// 0 or 1; 2 counts as 1.
+    pub qos: QoS,
+}
+
+impl From<&WillRef<'_>> for Will {
+    fn from(will: &WillRef<'_>) -> Self {
+        Self { topic: will.topic.into(), payload: will.payload.into(), qos: will.qos.min(QoS::AtLeastOnce) }
+    }
+}
+
+/// A live session. It lives as long as its connection (U-M5).
+pub struct Session {
+    /// Who it is.
+    pub identity: Identity,
+    /// Its client identifier as sent, possibly empty.
+    pub client_id: Box<str>,
+    /// Its topic space.
+    pub space: Arc<Space>,
+    /// The actor of its space.
+    pub registry: Addr<RegistryActor>,
+    /// Published if the session ends without DISCONNECT.
+    pub will: Option<Will>,
+    /// The route of the last publish: most clients publish to one topic.
+    pub(super) last_route: Option<Rc<Route>>,
+    /// Numbers the publishes to permanent topics.
+    pub(super) stored_sequence: u64,
+    reporter: Option<Rc<Reporter>>,
+}
+
+impl Session {
+    /// A session that has just begun.
+    pub fn new(
+        identity: Identity,
+        client_id: Box<str>,
+        space: Arc<Space>,
+        registry: Addr<RegistryActor>,
+        will: Option<Will>,
+    ) -> Self {
+        let reporter = identity.principal.device().map(|device| Reporter::new(device.clone(), registry.clone()));
+        Self { identity, client_id, space, registry, will, last_route: None, stored_sequence: 0, reporter }
+    }
+
+    /// Notes that a device is alive.
+    pub(super) fn note(&self, activity: Activity) {
+        if let Some(reporter) = &self.reporter {
+            reporter.note(activity, clock::now());
+        }
+    }
+
+    /// Notes a packet that is neither PUBLISH nor SUBSCRIBE.
+    pub(super) fn note_other(&self) {
+        self.note(Activity::Other);
+    }
+}

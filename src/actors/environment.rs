@@ -1,0 +1,70 @@
+//! What every connection and registry actor is given: the handles to everything they share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::authenticator::Authenticator;
+use super::directory::Directory;
+use super::lane::Lanes;
+use crate::domain::resolve::TopicOptions;
+use crate::store::catalog::CatalogHandle;
+
+/// Settings of the message path, from the configuration.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Time from the transport's being ready to a complete CONNECT.
+    pub connect_timeout: Duration,
+    /// Largest CONNECT packet, in bytes.
+    pub connect_bytes_max: usize,
+    /// Largest payload, in bytes.
+    pub payload_bytes_max: usize,
+    /// Subscriptions of a session, at most.
+    pub subscriptions_max: usize,
+    /// Permanent messages of one connection that wait for the disk, at most.
+    pub storing_messages_max: usize,
+    /// Stored messages sent for one SUBSCRIBE, at most.
+    pub stored_messages_per_subscribe_max: usize,
+    /// RETAIN on messages from storage (U-T19).
+    pub retain_flag_on_stored: bool,
+    /// Switches of the topic rules.
+    pub topics: TopicOptions,
+}
+
+/// Shared by all actors of the node.
+pub struct Environment {
+    /// The lanes.
+    pub lanes: Lanes,
+    /// The catalog.
+    pub catalog: CatalogHandle,
+    /// The topic spaces and their registry actors.
+    pub directory: Arc<Directory>,
+    /// Who decides on CONNECT.
+    pub authenticator: Authenticator,
+    /// Settings.
+    pub settings: Settings,
+    draining: AtomicBool,
+}
+
+impl Environment {
+    /// Puts the parts together.
+    pub fn new(
+        lanes: Lanes,
+        catalog: CatalogHandle,
+        directory: Arc<Directory>,
+        authenticator: Authenticator,
+        settings: Settings,
+    ) -> Self {
+        Self { lanes, catalog, directory, authenticator, settings, draining: AtomicBool::new(false) }
+    }
+
+    /// From now on CONNECT is answered with code 3.
+    pub fn start_draining(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// Whether the node takes no further sessions.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+}

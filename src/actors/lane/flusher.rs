@@ -1,0 +1,117 @@
+//! The flusher of a lane: once per turn it takes the inbox, hands over, and writes every dirty connection once.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use super::inbox::{Control, Target};
+use super::state::LaneState;
+use super::wheel::TICK_MS;
+use crate::actors::close::CloseReason;
+
+/// Starts the flusher and the clock of the lane on the current thread.
+pub fn start(state: &Rc<RefCell<LaneState>>) {
+    actix_rt::spawn(Flusher { state: Rc::clone(state) });
+    let state = Rc::clone(state);
+    actix_rt::spawn(async move {
+        let mut interval = tokio::time::interval(Duration::from_millis(TICK_MS));
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            interval.tick().await;
+            tick(&state);
+        }
+    });
+}
+
+fn tick(state: &Rc<RefCell<LaneState>>) {
+    let mut lane = state.borrow_mut();
+    for (index, generation) in lane.wheel.advance() {
+        lane.check_deadlines(Target { index, generation });
+    }
+    lane.publish_gauges();
+    drop(lane);
+    crate::actors::activity::report();
+}
+
+struct Flusher {
+    state: Rc<RefCell<LaneState>>,
+}
+
+impl Future for Flusher {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<()> {
+        let mut lane = self.state.borrow_mut();
+        lane.set_waker(task.waker());
+        lane.handle().register(task.waker());
+        let received = lane.handle().take();
+        lane.tell_refused(&received.refused_lanes);
+        for batch in &received.batches {
+            lane.deliver_batch(batch);
+        }
+        for control in received.controls {
+            apply(&mut lane, control);
+        }
+        let was_congested = lane.congested();
+        lane.hand_over();
+        if was_congested && !lane.congested() {
+            lane.wake_all();
+        }
+        let mut dirty = std::mem::take(&mut lane.dirty);
+        for index in dirty.drain(..) {
+            write(&mut lane, index);
+        }
+        // The list was empty while it was written from, so this keeps its memory for the next turn.
+        if lane.dirty.is_empty() {
+            lane.dirty = dirty;
+        }
+        Poll::Pending
+    }
+}
+
+fn apply(lane: &mut LaneState, control: Control) {
+    match control {
+        Control::Close(target, reason) => {
+            if let Some(link) = lane.get(target).and_then(|outbox| outbox.link.clone()) {
+                link.request_close(reason);
+            }
+        }
+        Control::Stored { target, sequence, result } => {
+            let slot =
+                crate::actors::slot::Slot { lane: lane.number, index: target.index, generation: target.generation };
+            match result {
+                Ok(()) => lane.stored(slot, sequence),
+                Err(why) => apply(lane, Control::Close(target, CloseReason::NotStored(why))),
+            }
+        }
+        Control::Uncongested => {}
+    }
+}
+
+fn write(lane: &mut LaneState, index: u32) {
+    let outbox = lane.outbox_at(index);
+    outbox.dirty = false;
+    let Some(link) = outbox.link.clone() else { return };
+    let mut output = std::mem::take(&mut outbox.output);
+    let waker = link.waker();
+    let mut task = Context::from_waker(&waker);
+    let mut written = 0;
+    let result = output.write(&mut **link.transport.borrow_mut(), &mut lane.pool, &mut task, &mut written);
+    lane.outbox_at(index).output = output;
+    lane.note_written(written);
+    link.write_blocked.set(result.is_pending());
+    if let Poll::Ready(Err(_)) = result {
+        link.request_close(CloseReason::ConnectionLost);
+    }
+}
+
+/// Writes what the outbox of a connection holds, as far as its socket takes it now: for the last bytes before a
+/// connection is closed.
+pub fn write_now(lane: &mut LaneState, slot: crate::actors::slot::Slot) {
+    if lane.get(Target::from(slot)).is_some() {
+        write(lane, slot.index);
+    }
+}

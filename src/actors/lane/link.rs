@@ -1,0 +1,87 @@
+//! What the parts of one connection share on its thread: the stream, who reads it, and what is half read.
+
+use std::cell::{Cell, RefCell};
+use std::task::Waker;
+
+use super::buffer::Transport;
+use crate::actors::close::CloseReason;
+
+/// The shared part of a connection: its actor, its read stream and its outbox hold it, all on one thread.
+pub struct Link {
+    /// The byte stream. Borrowed for the length of one read or write only.
+    pub transport: RefCell<Box<dyn Transport>>,
+    /// Wakes the connection's task; set by every poll of its read stream.
+    waker: RefCell<Option<Waker>>,
+    /// While set, nothing is read: a CONNECT or SUBSCRIBE is being decided, and order must be kept.
+    pub paused: Cell<bool>,
+    /// While set, nothing is read either: too many publishes wait for the disk. Reading goes on when no more than this
+    /// many acknowledgements are owed.
+    pub read_again_at: Cell<Option<usize>>,
+    /// Set by [`Self::resume`] until the stream has seen it.
+    resumed: Cell<bool>,
+    /// Why the connection is to end, if the lane wants it so.
+    close: RefCell<Option<CloseReason>>,
+    /// Received bytes that are not a complete packet yet, or that wait while `paused` is set.
+    pub tail: RefCell<Vec<u8>>,
+    /// The outbox has bytes that the socket did not take.
+    pub write_blocked: Cell<bool>,
+}
+
+impl Link {
+    /// A link over `transport`.
+    pub fn new(transport: Box<dyn Transport>) -> Self {
+        Self {
+            transport: RefCell::new(transport),
+            waker: RefCell::new(None),
+            paused: Cell::new(false),
+            read_again_at: Cell::new(None),
+            resumed: Cell::new(false),
+            close: RefCell::new(None),
+            tail: RefCell::new(Vec::new()),
+            write_blocked: Cell::new(false),
+        }
+    }
+
+    /// Remembers whom to wake.
+    pub fn register(&self, waker: &Waker) {
+        let mut known = self.waker.borrow_mut();
+        if !known.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            *known = Some(waker.clone());
+        }
+    }
+
+    /// The waker of the connection's task, or one that does nothing before its first poll.
+    pub fn waker(&self) -> Waker {
+        self.waker.borrow().clone().unwrap_or_else(|| Waker::noop().clone())
+    }
+
+    /// Wakes the connection's task.
+    pub fn wake(&self) {
+        if let Some(waker) = self.waker.borrow().as_ref() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Asks the connection to end; the first reason counts.
+    pub fn request_close(&self, reason: CloseReason) {
+        self.close.borrow_mut().get_or_insert(reason);
+        self.wake();
+    }
+
+    /// Takes the reason to end, if there is one.
+    pub fn take_close(&self) -> Option<CloseReason> {
+        self.close.borrow_mut().take()
+    }
+
+    /// Goes on: first with what waits in `tail`, then with reading.
+    pub fn resume(&self) {
+        self.paused.set(false);
+        self.resumed.set(true);
+        self.wake();
+    }
+
+    /// Whether the connection was resumed since the last call.
+    pub fn take_resumed(&self) -> bool {
+        self.resumed.take()
+    }
+}

@@ -1,0 +1,100 @@
+//! The outbox of one connection: bytes to write, messages to be acknowledged, acknowledgements owed.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::buffer::OutputBuffer;
+use super::frame::{AcknowledgedFrame, SharedPayload};
+use super::link::Link;
+use crate::domain::window::Window;
+use crate::mqtt::qos::PacketIdentifier;
+
+/// A message that came while the connection was waiting for the answer to its SUBSCRIBE.
+#[derive(Debug)]
+pub enum HeldMessage {
+    /// With QoS 0: the encoded packet and the large payload, if any.
+    Plain(Arc<[u8]>, SharedPayload),
+    /// With QoS 1.
+    Acknowledged(AcknowledgedFrame),
+}
+
+/// A PUBACK that is owed for a publish to a permanent topic, or that waits behind such a one: PUBACKs go out in the
+/// order of their PUBLISH packets (MQTT-4.6.0-2).
+#[derive(Debug)]
+pub struct OwedAcknowledgement {
+    /// The packet identifier of the PUBLISH.
+    pub packet_identifier: PacketIdentifier,
+    /// The number of the store request, or `None` if nothing is waited for.
+    pub waits_for: Option<u64>,
+}
+
+/// The rarely used parts, on the heap only while they are in use.
+#[derive(Debug, Default)]
+pub struct Acknowledgements {
+    /// What the client has still to acknowledge.
+    pub window: Window<AcknowledgedFrame>,
+    /// What we still owe to the client.
+    pub owed: VecDeque<OwedAcknowledgement>,
+}
+
+/// Deadlines of a connection, in ticks of the lane's wheel.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Deadlines {
+    /// Tick of the last byte received.
+    pub last_read_tick: u32,
+    /// The connection ends after so many ticks without a byte received; 0 = never (MQTT-3.1.2-24).
+    pub silence_ticks_max: u32,
+    /// Before CONNECT is complete: the connection ends so many ticks after it was opened, whatever is received.
+    pub handshake_ticks_max: u32,
+    /// Tick at which the connection was opened.
+    pub opened_tick: u32,
+}
+
+/// One connection's outbox.
+pub struct Outbox {
+    /// Counts the users of this place in the slab.
+    pub generation: u32,
+    /// The connection; `None` while the place is free.
+    pub link: Option<Rc<Link>>,
+    /// Bytes to write.
+    pub output: OutputBuffer,
+    /// Whether the outbox is in the lane's list of those to be written.
+    pub dirty: bool,
+    /// QoS 1 in both directions.
+    pub acknowledgements: Option<Box<Acknowledgements>>,
+    /// Messages held back while a SUBSCRIBE is being decided; `None` when nothing is being decided.
+    pub held: Option<Vec<HeldMessage>>,
+    /// Bytes of the held messages.
+    pub held_bytes: usize,
+    /// When to give up on the client.
+    pub deadlines: Deadlines,
+}
+
+impl Outbox {
+    /// A free place.
+    pub fn free(generation: u32) -> Self {
+        Self {
+            generation,
+            link: None,
+            output: OutputBuffer::default(),
+            dirty: false,
+            acknowledgements: None,
+            held: None,
+            held_bytes: 0,
+            deadlines: Deadlines::default(),
+        }
+    }
+
+    /// Bytes that this outbox keeps in memory for its client.
+    pub fn bytes(&self) -> usize {
+        self.output.pending_bytes()
+            + self.held_bytes
+            + self.acknowledgements.as_ref().map_or(0, |state| state.window.bytes())
+    }
+
+    /// The QoS 1 state, made when first needed.
+    pub fn acknowledgements(&mut self) -> &mut Acknowledgements {
+        self.acknowledgements.get_or_insert_with(Box::default)
+    }
+}

@@ -1,0 +1,26 @@
+//! The message path: every connection is an actor, every topic space is an actor, and messages flow between them
+//! through lanes.
+//!
+//! In the order in which a publish meets them: [`connection`] decodes and checks, [`routes`] finds the subscribers,
+//! [`lane`] carries the message to their outboxes. [`registry`] keeps the sessions and subscriptions of one topic space,
+//! [`directory`] knows who runs, [`observer`] reacts to what was applied to the catalog.
+//!
+//! Invariants: no lock is held across an await; nothing here knows listeners, TLS or the public API; mailboxes carry
+//! control only, and through [`post`].
+
+pub mod activity;
+pub mod authenticator;
+pub mod close;
+pub mod connection;
+pub mod directory;
+pub mod environment;
+pub mod lane;
+pub mod log;
+pub mod observer;
+pub mod permanent;
+pub mod post;
+pub mod publisher;
+pub mod registry;
+pub mod routes;
+pub mod slot;
+pub mod space;

@@ -1,0 +1,257 @@
+//! From a topic as published to the outboxes that get it, and the cache of that step.
+//!
+//! A route is computed from the catalog (names) and the space's index (subscriptions) and kept per thread while the
+//! space's epochs stand still. On a hit a publish costs one comparison and two atomic loads; nothing is locked.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::environment::Environment;
+use super::lane::frame::{self, AcknowledgedFrame, OutgoingPayload, SharedPayload};
+use super::lane::inbox::Batch;
+use super::lane::{LaneState, Lanes, Target};
+use super::slot::Slot;
+use super::space::{Epochs, Space};
+use crate::domain::address::CanonicalTopic;
+use crate::domain::alias::Names;
+use crate::domain::index::Matches;
+use crate::domain::principal::Principal;
+use crate::domain::resolve::{self, PublishRefusal};
+use crate::mqtt::qos::QoS;
+
+/// Routes that a thread keeps; at the limit all are forgotten, and computed again as they are needed.
+const CACHED_ROUTES_MAX: usize = 16_384;
+
+/// The subscribers of one lane that get a message under one name.
+#[derive(Debug, Default)]
+struct LaneTargets {
+    lane: u16,
+    /// Granted QoS 0.
+    plain: Option<Arc<[Target]>>,
+    /// Granted QoS 1.
+    acknowledged: Option<Arc<[Target]>>,
+}
+
+/// Everybody who gets a message under one name.
+#[derive(Debug)]
+struct NameTargets {
+    name: Arc<str>,
+    lanes: Vec<LaneTargets>,
+}
+
+/// Where a publish goes.
+#[derive(Debug)]
+pub struct Route {
+    /// The topic as the publisher wrote it.
+    published_as: Box<str>,
+    epochs: Epochs,
+    /// What it stands for.
+    pub topic: CanonicalTopic,
+    names: Vec<NameTargets>,
+}
+
+impl Route {
+    /// Whether the route is (still) that of `topic` in `space`.
+    pub fn is_current(&self, topic: &str, space: &Space) -> bool {
+        &*self.published_as == topic && self.epochs == space.epochs()
+    }
+
+    /// Whether nobody subscribes.
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+}
+
+thread_local! {
+    static CACHE: RefCell<HashMap<RouteKey, Rc<Route>>> = RefCell::new(HashMap::new());
+}
+
+/// The space's address in memory serves as its name: the cache keeps no space alive, and an entry of one that is gone
+/// fails its epochs or is never asked for.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct RouteKey {
+    publisher: Principal,
+    topic: Box<str>,
+}
+
+/// The route of a publish of `principal` to `topic`, from the cache or computed.
+///
+/// # Errors
+/// [`PublishRefusal`] if the topic resolves to nothing or the principal may not publish there.
+pub fn find(
+    environment: &Environment,
+    lane: &LaneState,
+    space: &Space,
+    principal: &Principal,
+    topic: &str,
+) -> Result<Rc<Route>, PublishRefusal> {
+    let key = RouteKey { publisher: principal.clone(), topic: topic.into() };
+    let cached = CACHE.with_borrow(|cache| cache.get(&key).cloned());
+    if let Some(route) = cached.filter(|route| route.is_current(topic, space)) {
+        return Ok(route);
+    }
+    lane.handle().counters.route_misses.add(1);
+    let route = Rc::new(compute(environment, space, principal, topic)?);
+    CACHE.with_borrow_mut(|cache| {
+        if cache.len() >= CACHED_ROUTES_MAX {
+            cache.clear();
+        }
+        cache.insert(key, Rc::clone(&route));
+    });
+    Ok(route)
+}
+
+/// Resolves a publish and finds its subscribers.
+///
+/// # Errors
+/// [`PublishRefusal`].
+pub fn compute(
+    environment: &Environment,
+    space: &Space,
+    principal: &Principal,
+    topic: &str,
+) -> Result<Route, PublishRefusal> {
+    environment.catalog.read(|catalog| {
+        let canonical = resolve::publish(principal, topic, catalog)?;
+        Ok(matching(space, canonical, topic, catalog))
+    })
+}
+
+/// The route of a canonical topic; the caller holds the catalog lock that `names` comes from.
+pub fn matching(space: &Space, topic: CanonicalTopic, published_as: &str, names: &impl Names) -> Route {
+    // Read before the index: a change in between makes the route look older than it is, never newer.
+    let epochs = space.epochs();
+    let aliases = topic.device().map(|device| names.aliases_of(device)).unwrap_or_default();
+    let mut found = Matches::default();
+    space.matches(&topic, &aliases, &mut found);
+    let names = found.groups.into_iter().map(|group| by_lane(group.name, &group.targets)).collect();
+    Route { published_as: published_as.into(), epochs, topic, names }
+}
+
+fn by_lane(name: Arc<str>, targets: &[(Slot, QoS)]) -> NameTargets {
+    let mut lanes: HashMap<u16, (Vec<Target>, Vec<Target>)> = HashMap::new();
+    for (slot, qos) in targets {
+        let (plain, acknowledged) = lanes.entry(slot.lane).or_default();
+        if *qos == QoS::AtMostOnce { plain } else { acknowledged }.push(Target::from(*slot));
+    }
+    let shared = |targets: Vec<Target>| (!targets.is_empty()).then(|| Arc::from(targets));
+    let lanes = lanes.into_iter().map(|(lane, (plain, acknowledged))| LaneTargets {
+        lane,
+        plain: shared(plain),
+        acknowledged: shared(acknowledged),
+    });
+    NameTargets { name, lanes: lanes.collect() }
+}
+
+/// A message under one name, encoded at most once for each QoS.
+struct Encoder<'a> {
+    name: &'a str,
+    payload: &'a OutgoingPayload<'a>,
+    retain: bool,
+    plain: Option<SharedPayload>,
+    acknowledged: Option<AcknowledgedFrame>,
+}
+
+impl<'a> Encoder<'a> {
+    fn new(name: &'a str, payload: &'a OutgoingPayload<'a>, retain: bool) -> Self {
+        Self { name, payload, retain, plain: None, acknowledged: None }
+    }
+
+    /// Leaves the QoS 0 packet in `scratch`.
+    fn plain(&mut self, scratch: &mut Vec<u8>) -> SharedPayload {
+        if let Some(payload) = &self.plain {
+            return payload.clone();
+        }
+        let payload = frame::encode_plain(scratch, self.name, self.payload, self.retain);
+        self.plain = Some(payload.clone());
+        payload
+    }
+
+    fn acknowledged(&mut self, scratch: &mut Vec<u8>) -> AcknowledgedFrame {
+        if self.acknowledged.is_none() {
+            self.acknowledged = Some(frame::encode_acknowledged(scratch, self.name, self.payload, self.retain));
+            // The working space now holds something else.
+            self.plain = None;
+        }
+        self.acknowledged.clone().expect("it was just encoded")
+    }
+}
+
+/// Puts a message into the outboxes of its route, from a lane.
+pub fn deliver(lane: &mut LaneState, route: &Route, payload: &OutgoingPayload<'_>, qos: QoS) {
+    if route.names.is_empty() {
+        lane.handle().counters.messages_unmatched.add(1);
+        return;
+    }
+    let mut scratch = std::mem::take(&mut lane.scratch);
+    for group in &route.names {
+        let mut encoder = Encoder::new(&group.name, payload, false);
+        for targets in &group.lanes {
+            let (plain, acknowledged) = split(targets, qos);
+            for list in plain.into_iter().flatten() {
+                let shared = encoder.plain(&mut scratch);
+                deliver_plain(lane, targets.lane, list, &scratch, &shared);
+            }
+            if let Some(list) = acknowledged {
+                let frame = encoder.acknowledged(&mut scratch);
+                deliver_acknowledged(lane, targets.lane, list, &frame);
+            }
+        }
+    }
+    lane.scratch = scratch;
+}
+
+/// Delivery QoS = min(publish QoS, granted QoS) (`spec/mqtt.md`, QoS and delivery).
+fn split(targets: &LaneTargets, qos: QoS) -> ([Option<&Arc<[Target]>>; 2], Option<&Arc<[Target]>>) {
+    if qos == QoS::AtMostOnce {
+        ([targets.plain.as_ref(), targets.acknowledged.as_ref()], None)
+    } else {
+        ([targets.plain.as_ref(), None], targets.acknowledged.as_ref())
+    }
+}
+
+fn deliver_plain(lane: &mut LaneState, to: u16, targets: &Arc<[Target]>, head: &[u8], payload: &SharedPayload) {
+    if to == lane.number {
+        for target in targets.iter() {
+            lane.deliver_plain(*target, head, payload);
+        }
+    } else {
+        lane.transfer_plain(to, head, payload, targets);
+    }
+}
+
+fn deliver_acknowledged(lane: &mut LaneState, to: u16, targets: &Arc<[Target]>, frame: &AcknowledgedFrame) {
+    if to == lane.number {
+        for target in targets.iter() {
+            lane.deliver_acknowledged(*target, frame);
+        }
+    } else {
+        lane.transfer_acknowledged(to, frame, targets);
+    }
+}
+
+/// Hands a message to the lanes of its route, from a thread that is no lane. The caller bounds its own rate.
+pub fn deliver_from_outside(lanes: &Lanes, route: &Route, payload: &[u8], qos: QoS) {
+    let payload = OutgoingPayload::new(payload);
+    let mut scratch = Vec::new();
+    let mut batches: HashMap<u16, Batch> = HashMap::new();
+    for group in &route.names {
+        let mut encoder = Encoder::new(&group.name, &payload, false);
+        for targets in &group.lanes {
+            let batch = batches.entry(targets.lane).or_default();
+            let (plain, acknowledged) = split(targets, qos);
+            for list in plain.into_iter().flatten() {
+                let shared = encoder.plain(&mut scratch);
+                batch.push_plain(&scratch, &shared, list);
+            }
+            if let Some(list) = acknowledged {
+                batch.push_acknowledged(&encoder.acknowledged(&mut scratch), list);
+            }
+        }
+    }
+    for (lane, batch) in batches {
+        lanes[usize::from(lane)].push(batch);
+    }
+}

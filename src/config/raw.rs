@@ -1,0 +1,220 @@
+//! Reading the sources into one tree of plain values.
+
+use std::path::PathBuf;
+
+use figment::Figment;
+use figment::providers::{Env, Format, Serialized, Toml};
+use serde::{Deserialize, Serialize};
+
+use super::{Problem, Problems};
+
+/// Environment variables with our prefix that are not configuration of the node, but of its clients.
+const CLIENT_VARIABLES: &[&str] =
+    &["endpoint", "token_file", "ca_file", "data_dir", "folder_id", "config", "format", "token"];
+
+/// Where the configuration comes from.
+#[derive(Debug, Clone, Default)]
+pub struct Sources {
+    /// The file given with `--config`.
+    pub file: Option<PathBuf>,
+    /// The flags.
+    pub flags: Flags,
+    /// Whether the environment counts; off in tests.
+    pub environment: bool,
+}
+
+/// The flags of `rookery serve`; only those that were given.
+#[derive(Debug, Clone, Default)]
+pub struct Flags {
+    /// `--data-dir`
+    pub data_dir: Option<String>,
+    /// `--node-name`
+    pub node_name: Option<String>,
+    /// `--mqtts`
+    pub mqtts: Option<String>,
+    /// `--mqtt`
+    pub mqtt: Option<String>,
+    /// `--api`
+    pub api: Option<String>,
+    /// `--ops`
+    pub ops: Option<String>,
+    /// `--admin-token-file`
+    pub admin_token_file: Option<String>,
+    /// `--tls-cert`
+    pub tls_cert: Option<String>,
+    /// `--tls-key`
+    pub tls_key: Option<String>,
+    /// Flags of clusters that were given (`--peer`, `--join` …): this version runs one node and says so.
+    pub cluster: Vec<String>,
+}
+
+/// The tree as read. Addresses and enumerations are texts, so that all mistakes can be reported together.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Raw {
+    pub node: RawNode,
+    pub listen: RawListen,
+    pub security: RawSecurity,
+    pub limits: RawLimits,
+    pub log: RawLog,
+    #[serde(skip)]
+    pub cluster_flags: Vec<String>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawNode {
+    pub name: String,
+    pub data_dir: String,
+    pub connection_threads: u16,
+    pub grace_period_s: u64,
+}
+
+impl Default for RawNode {
+    fn default() -> Self {
+        Self {
+            name: "rookery-0".into(),
+            data_dir: "rookery-data".into(),
+            connection_threads: 0,
+            grace_period_s: 10,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawListen {
+    pub mqtts: String,
+    pub mqtt: String,
+    pub api: String,
+    pub ops: String,
+}
+
+impl Default for RawListen {
+    fn default() -> Self {
+        Self {
+            mqtts: "0.0.0.0:8883".into(),
+            mqtt: "off".into(),
+            api: "127.0.0.1:8443".into(),
+            ops: "127.0.0.1:8080".into(),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawSecurity {
+    pub tls_cert: Option<String>,
+    pub tls_key: Option<String>,
+    pub tls_names: Vec<String>,
+    pub admin_token_file: Option<String>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawLimits {
+    pub connections_max: usize,
+    pub handshakes_max: usize,
+    pub handshake_timeout_s: u64,
+    pub connect_timeout_s: u64,
+    pub connect_bytes_max: usize,
+    pub payload_bytes_max: usize,
+    pub subscriptions_max: usize,
+    pub in_flight_messages_max: u32,
+    pub queue_messages_max: usize,
+    pub queue_bytes_max: usize,
+    pub outbox_bytes_max: usize,
+    pub outboxes_bytes_max: usize,
+    pub redelivery_interval_s: u64,
+    pub storing_messages_max: usize,
+    pub stored_messages_per_subscribe_max: usize,
+    pub kind_wildcard_covers_permanent: bool,
+    pub retain_flag_on_stored: bool,
+}
+
+impl Default for RawLimits {
+    fn default() -> Self {
+        Self {
+            connections_max: 1_000_000,
+            handshakes_max: 256,
+            handshake_timeout_s: 10,
+            connect_timeout_s: 30,
+            connect_bytes_max: 16 * 1024,
+            payload_bytes_max: 262_144,
+            subscriptions_max: 1000,
+            in_flight_messages_max: 1000,
+            queue_messages_max: 65_536,
+            queue_bytes_max: 16 * 1024 * 1024,
+            outbox_bytes_max: 8 * 1024 * 1024,
+            outboxes_bytes_max: 1024 * 1024 * 1024,
+            redelivery_interval_s: 20,
+            storing_messages_max: 1000,
+            stored_messages_per_subscribe_max: 10_000,
+            kind_wildcard_covers_permanent: true,
+            retain_flag_on_stored: true,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawLog {
+    pub format: String,
+    pub filter: String,
+}
+
+impl Default for RawLog {
+    fn default() -> Self {
+        Self { format: "text".into(), filter: "info".into() }
+    }
+}
+
+/// Reads all sources.
+pub fn read(sources: &Sources) -> Result<Raw, Problems> {
+    let mut figment = Figment::from(Serialized::defaults(Raw::default()));
+    if let Some(file) = &sources.file {
+        if !file.is_file() {
+            return Err(Problems(vec![Problem {
+                key: "--config".into(),
+                value: file.display().to_string(),
+                rule: "must name a file that can be read".into(),
+            }]));
+        }
+        figment = figment.merge(Toml::file_exact(file));
+    }
+    if sources.environment {
+        figment = figment.merge(Env::prefixed("ROOKERY_").ignore(CLIENT_VARIABLES).split("__"));
+    }
+    let mut raw: Raw = figment.extract().map_err(|error| Problems(error.into_iter().map(problem).collect()))?;
+    apply_flags(&mut raw, &sources.flags);
+    Ok(raw)
+}
+
+fn problem(error: figment::Error) -> Problem {
+    let key = if error.path.is_empty() { "configuration".into() } else { error.path.join(".") };
+    let source = error.metadata.as_ref().map_or("the defaults".into(), |metadata| metadata.name.to_string());
+    Problem { key, value: format!("in {source}"), rule: error.kind.to_string() }
+}
+
+fn apply_flags(raw: &mut Raw, flags: &Flags) {
+    let set = |target: &mut String, flag: &Option<String>| {
+        if let Some(value) = flag {
+            target.clone_from(value);
+        }
+    };
+    set(&mut raw.node.data_dir, &flags.data_dir);
+    set(&mut raw.node.name, &flags.node_name);
+    set(&mut raw.listen.mqtts, &flags.mqtts);
+    set(&mut raw.listen.mqtt, &flags.mqtt);
+    set(&mut raw.listen.api, &flags.api);
+    set(&mut raw.listen.ops, &flags.ops);
+    let set_optional = |target: &mut Option<String>, flag: &Option<String>| {
+        if flag.is_some() {
+            target.clone_from(flag);
+        }
+    };
+    set_optional(&mut raw.security.admin_token_file, &flags.admin_token_file);
+    set_optional(&mut raw.security.tls_cert, &flags.tls_cert);
+    set_optional(&mut raw.security.tls_key, &flags.tls_key);
+    raw.cluster_flags.clone_from(&flags.cluster);
+}

@@ -1,0 +1,61 @@
+//! Tests of the configuration as a whole.
+
+use super::*;
+
+fn with_file(text: &str) -> Result<Config, Problems> {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let file = directory.path().join("rookery.toml");
+    std::fs::write(&file, text).expect("the file is written");
+    load(&Sources { file: Some(file), ..Sources::default() })
+}
+
+#[test]
+fn the_defaults_are_valid_and_safe() {
+    let config = load(&Sources::default()).expect("the defaults are valid");
+    assert_eq!(config.listen.mqtt, None, "plain MQTT is off");
+    assert_eq!(config.listen.mqtts, Some("0.0.0.0:8883".parse().expect("an address")));
+    assert!(config.listen.api.is_some_and(|address| address.ip().is_loopback()));
+    assert_eq!(config.limits.payload_bytes_max, 262_144);
+}
+
+#[test]
+fn all_mistakes_are_reported_together_with_key_value_and_rule() {
+    let flags = Flags {
+        mqtt: Some("nonsense".into()),
+        node_name: Some("a b".into()),
+        tls_cert: Some("only-one.pem".into()),
+        cluster: vec!["--join".into()],
+        ..Flags::default()
+    };
+    let problems = load(&Sources { flags, ..Sources::default() }).expect_err("four mistakes").0;
+    let keys: Vec<&str> = problems.iter().map(|problem| problem.key.as_str()).collect();
+    assert_eq!(keys, ["node.name", "listen.mqtt", "security.tls_cert", "--join"]);
+    assert_eq!(problems[0].to_string(), "node.name: must have 1 to 63 characters of [a-zA-Z0-9._-] (got a b)");
+}
+
+#[test]
+fn flags_win_over_the_file() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let file = directory.path().join("rookery.toml");
+    std::fs::write(&file, "[listen]\nmqtt = \"127.0.0.1:1883\"\nops = \"off\"\n").expect("the file is written");
+    let flags = Flags { mqtt: Some("127.0.0.1:1884".into()), ..Flags::default() };
+    let config = load(&Sources { file: Some(file), flags, environment: false }).expect("valid");
+    assert_eq!(config.listen.mqtt.map(|address| address.port()), Some(1884));
+    assert_eq!(config.listen.ops, None);
+}
+
+#[test]
+fn unknown_keys_and_wrong_types_are_mistakes() {
+    let unknown = with_file("[listen]\nmqttz = \"off\"\n").expect_err("unknown key");
+    assert!(unknown.to_string().contains("mqttz"), "{unknown}");
+    let wrong = with_file("[limits]\nsubscriptions_max = \"many\"\n").expect_err("wrong type");
+    assert!(wrong.to_string().contains("limits.subscriptions_max"), "{wrong}");
+    let zero = with_file("[limits]\nin_flight_messages_max = 70000\n").expect_err("too many");
+    assert!(zero.to_string().contains("65535"), "{zero}");
+}
+
+#[test]
+fn two_listeners_cannot_share_an_address() {
+    let problems = with_file("[listen]\nmqtts = \"127.0.0.1:9000\"\napi = \"127.0.0.1:9000\"\n").expect_err("same");
+    assert!(problems.to_string().contains("listen.api: must differ from listen.mqtts"), "{problems}");
+}

@@ -1,0 +1,190 @@
+//! The state as a sequence of records: what a snapshot holds and what the state's hash is computed from.
+
+use std::sync::Arc;
+
+use super::entity::{Broker, Device, Export, Owner, Registry, Resource, StoredMessage};
+use super::operation::{IdempotencyRecord, Operation};
+use super::rejection::Rejection;
+use super::state::Catalog;
+use crate::domain::credential::{Certificate, Password};
+use crate::domain::id::DeviceId;
+use crate::domain::monitoring::MonitoringRecord;
+use crate::domain::principal::SpaceId;
+use crate::domain::quota::CatalogLimits;
+use crate::domain::token::ApiToken;
+
+/// One item of the state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Record {
+    /// The limits in force.
+    Limits(CatalogLimits),
+    /// A registry.
+    Registry(Arc<Registry>),
+    /// A device.
+    Device(Arc<Device>),
+    /// A broker.
+    Broker(Arc<Broker>),
+    /// A certificate.
+    Certificate {
+        /// Whose.
+        owner: Owner,
+        /// The certificate.
+        certificate: Arc<Certificate>,
+    },
+    /// A password.
+    Password {
+        /// Whose.
+        owner: Owner,
+        /// The password.
+        password: Arc<Password>,
+    },
+    /// A data stream export.
+    Export(Arc<Export>),
+    /// An operation.
+    Operation(Arc<Operation>),
+    /// An idempotency key.
+    Idempotency(Arc<IdempotencyRecord>),
+    /// An API token.
+    Token(Arc<ApiToken>),
+    /// A stored message.
+    Message {
+        /// The topic space.
+        space: SpaceId,
+        /// The message.
+        message: Arc<StoredMessage>,
+    },
+    /// When a device was last heard of.
+    Monitoring {
+        /// The device.
+        device: DeviceId,
+        /// The times.
+        monitoring: Arc<MonitoringRecord>,
+    },
+}
+
+/// Records that do not make a valid state.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ImportError {
+    /// A record contradicts the ones before it, for example a device without its registry.
+    #[error("record {position}: {rule}")]
+    Invalid {
+        /// Its position, from 0.
+        position: u64,
+        /// What it contradicts.
+        rule: Rejection,
+    },
+}
+
+impl Catalog {
+    /// The whole state, each item once, in an order that depends on the state only. What an item needs stands before
+    /// it: a registry before its devices, a device before its credentials.
+    pub fn records(&self) -> impl Iterator<Item = Record> {
+        let certificates = self.credentials.iter().flat_map(|(owner, held)| {
+            held.certificates.iter().map(|certificate| Record::Certificate {
+                owner: owner.clone(),
+                certificate: Arc::clone(certificate),
+            })
+        });
+        let passwords = self.credentials.iter().flat_map(|(owner, held)| {
+            held.passwords
+                .iter()
+                .map(|password| Record::Password { owner: owner.clone(), password: Arc::clone(password) })
+        });
+        let messages = self
+            .messages
+            .iter()
+            .map(|(space, message)| Record::Message { space: space.clone(), message: Arc::clone(message) });
+        let monitoring = self.monitoring.iter().map(|(device, monitoring)| Record::Monitoring {
+            device: device.clone(),
+            monitoring: Arc::clone(monitoring),
+        });
+        std::iter::once(Record::Limits(self.limits.clone()))
+            .chain(self.registries.values().cloned().map(Record::Registry))
+            .chain(self.devices.values().cloned().map(Record::Device))
+            .chain(self.brokers.values().cloned().map(Record::Broker))
+            .chain(certificates)
+            .chain(passwords)
+            .chain(self.exports.values().cloned().map(Record::Export))
+            .chain(self.operations.values().cloned().map(Record::Operation))
+            .chain(self.idempotency.values().cloned().map(Record::Idempotency))
+            .chain(self.tokens.values().cloned().map(Record::Token))
+            .chain(messages)
+            .chain(monitoring)
+    }
+
+    /// Puts a state together from the records of [`Self::records`]. `applied_index` is the index at which they were
+    /// taken.
+    ///
+    /// # Errors
+    /// [`ImportError`] if a record contradicts an earlier one; limits are not applied.
+    pub fn from_records(
+        applied_index: u64,
+        records: impl IntoIterator<Item = Record>,
+    ) -> Result<Self, ImportError> {
+        let mut catalog = Self { applied_index, ..Self::new() };
+        for (position, record) in (0..).zip(records) {
+            catalog.insert(record).map_err(|rule| ImportError::Invalid { position, rule })?;
+        }
+        Ok(catalog)
+    }
+
+    fn insert(&mut self, record: Record) -> Result<(), Rejection> {
+        match record {
+            Record::Limits(limits) => self.limits = limits,
+            Record::Registry(registry) => {
+                self.check_id_is_free(registry.id.as_str())?;
+                self.insert_registry(&registry);
+            }
+            Record::Device(device) => {
+                self.check_id_is_free(device.id.as_str())?;
+                self.existing_registry(&device.registry_id)?;
+                self.insert_device(&device);
+            }
+            Record::Broker(broker) => {
+                self.check_id_is_free(broker.id.as_str())?;
+                self.insert_broker(&broker);
+            }
+            Record::Certificate { owner, certificate } => {
+                self.check_exists(&owner)?;
+                if self.index.certificates.contains_key(&certificate.digest) {
+                    let fingerprint = certificate.fingerprint.clone();
+                    return Err(Rejection::CertificateTaken { fingerprint });
+                }
+                self.insert_certificate(&owner, certificate);
+            }
+            Record::Password { owner, password } => {
+                self.check_exists(&owner)?;
+                self.insert_password(&owner, password);
+            }
+            Record::Export(export) => {
+                self.existing_registry(&export.registry_id)?;
+                self.insert_export(&export);
+            }
+            Record::Operation(operation) => {
+                check_new(
+                    !self.operations.contains_key(&operation.id),
+                    Resource::Operation,
+                    operation.id.as_str(),
+                )?;
+                self.insert_operation(&operation);
+            }
+            Record::Idempotency(record) => self.insert_key(record),
+            Record::Token(token) => {
+                check_new(!self.tokens.contains_key(&token.id), Resource::Token, token.id.as_str())?;
+                self.insert_token(&token);
+            }
+            Record::Message { space, message } => {
+                self.insert_message(&space, Arc::unwrap_or_clone(message))?
+            }
+            Record::Monitoring { device, monitoring } => {
+                self.require_device(device.as_str())?;
+                self.monitoring.insert(device, monitoring);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check_new(is_new: bool, resource: Resource, id: &str) -> Result<(), Rejection> {
+    if is_new { Ok(()) } else { Err(Rejection::IdTaken { resource, id: id.into() }) }
+}

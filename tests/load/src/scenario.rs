@@ -1,0 +1,182 @@
+//! Scenarios are data: `scenarios.json` beside this crate's manifest holds the ones that the report is made of.
+
+use anyhow::{Context, bail, ensure};
+use serde::{Deserialize, Serialize};
+
+use crate::stamp::STAMP_BYTES;
+
+/// The scenarios that come with the program.
+const BUILT_IN: &str = include_str!("../scenarios.json");
+
+/// Who sends to whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Shape {
+    /// Publisher `i` to subscriber `i`, a topic each.
+    Pairs,
+    /// All publishers to every subscriber, a topic for each publisher.
+    FanIn,
+    /// One topic, every subscriber gets all of it.
+    FanOut,
+    /// Connections with subscriptions and no traffic.
+    Idle,
+}
+
+/// What may go wrong in a run without failing it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fault {
+    /// A message that never came.
+    Loss,
+    /// A message that came twice.
+    Duplicate,
+    /// A message overtaken by a later one of the same publisher.
+    Reorder,
+}
+
+/// One scenario. All figures can be overridden on the command line.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// Name on the command line and in the report.
+    pub name: String,
+    /// What it shows, in a sentence.
+    pub about: String,
+    /// Who sends to whom.
+    pub shape: Shape,
+    /// Publishing connections.
+    #[serde(default)]
+    pub publishers: u32,
+    /// Subscribing connections that read.
+    #[serde(default)]
+    pub subscribers: u32,
+    /// Subscribers to *all* topics that never read, added after a first measurement without them.
+    #[serde(default)]
+    pub stalled: u32,
+    /// Connections of an idle scenario.
+    #[serde(default)]
+    pub connections: u32,
+    /// Subscriptions of each idle connection.
+    #[serde(default = "one")]
+    pub subscriptions: u32,
+    /// QoS of publishing and subscribing.
+    #[serde(default)]
+    pub qos: u8,
+    /// Payload size in bytes.
+    #[serde(default = "payload_bytes")]
+    pub payload_bytes: usize,
+    /// Messages per publisher on their way end to end (closed loop).
+    #[serde(default = "window")]
+    pub window: u32,
+    /// Unacknowledged QoS 1 messages per publisher.
+    #[serde(default = "inflight")]
+    pub inflight: u32,
+    /// Messages per second of all publishers together (open loop); without it the loop is closed.
+    #[serde(default)]
+    pub rate_per_s: Option<f64>,
+    /// Connections being opened at a time.
+    #[serde(default = "opening")]
+    pub opening: usize,
+    /// Over TLS.
+    #[serde(default)]
+    pub tls: bool,
+    /// Faults that do not fail the run.
+    #[serde(default)]
+    pub allow: Vec<Fault>,
+    /// Part of the `suite` command's default list.
+    #[serde(default)]
+    pub suite: bool,
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn payload_bytes() -> usize {
+    256
+}
+
+fn window() -> u32 {
+    100
+}
+
+fn inflight() -> u32 {
+    20
+}
+
+fn opening() -> usize {
+    64
+}
+
+impl Scenario {
+    /// Refuses figures that make no run.
+    pub fn validate(&self) -> anyhow::Result<()> {
+        ensure!(self.qos <= 1, "qos must be 0 or 1 (got {})", self.qos);
+        ensure!(
+            (STAMP_BYTES..=256 * 1024).contains(&self.payload_bytes),
+            "payload_bytes must be {STAMP_BYTES}..=262144 (got {})",
+            self.payload_bytes
+        );
+        ensure!(self.window > 0, "window must be at least 1");
+        ensure!((1..=65_535).contains(&self.inflight), "inflight must be 1..=65535 (got {})", self.inflight);
+        ensure!(self.opening > 0, "opening must be at least 1");
+        ensure!(self.rate_per_s.is_none_or(|rate| rate > 0.0), "rate_per_s must be more than 0");
+        match self.shape {
+            Shape::Idle => ensure!(self.connections > 0, "connections must be at least 1"),
+            Shape::Pairs if self.publishers != self.subscribers => {
+                bail!(
+                    "pairs need as many publishers as subscribers (got {}, {})",
+                    self.publishers,
+                    self.subscribers
+                )
+            }
+            _ => ensure!(self.publishers > 0, "publishers must be at least 1"),
+        }
+        Ok(())
+    }
+
+    /// Sockets that a run opens.
+    pub fn sockets(&self) -> u32 {
+        self.publishers + self.subscribers + self.stalled + self.connections
+    }
+}
+
+/// All scenarios that come with the program.
+pub fn built_in() -> anyhow::Result<Vec<Scenario>> {
+    parse(BUILT_IN)
+}
+
+/// Reads a list of scenarios and validates each.
+pub fn parse(json: &str) -> anyhow::Result<Vec<Scenario>> {
+    let scenarios: Vec<Scenario> = serde_json::from_str(json).context("scenarios")?;
+    for scenario in &scenarios {
+        scenario.validate().with_context(|| format!("scenario {}", scenario.name))?;
+    }
+    Ok(scenarios)
+}
+
+/// Finds a scenario by name.
+pub fn find(scenarios: &[Scenario], name: &str) -> anyhow::Result<Scenario> {
+    let found = scenarios.iter().find(|scenario| scenario.name == name).cloned();
+    found.with_context(|| {
+        let names: Vec<_> = scenarios.iter().map(|scenario| scenario.name.as_str()).collect();
+        format!("no scenario {name}; there are {}", names.join(", "))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_built_in_scenarios_are_valid_and_their_names_unique() {
+        let scenarios = built_in().unwrap();
+        let mut names: Vec<_> = scenarios.iter().map(|scenario| &scenario.name).collect();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), scenarios.len());
+        for name in ["pairs", "fanin", "fanout", "idle", "connect", "slow", "rate1"] {
+            find(&scenarios, name).unwrap();
+        }
+    }
+}

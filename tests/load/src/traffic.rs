@@ -1,0 +1,332 @@
+//! The messages of a run, apart from sockets: who may send what now, and what has arrived where.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
+use crate::latency::Latency;
+use crate::pace::Pace;
+use crate::packet::PublishTemplate;
+use crate::plan::Plan;
+use crate::sequence::{Arrival, Sequence};
+use crate::stamp::Stamp;
+use crate::window::Window;
+
+/// Unwritten bytes of one publisher past which it is given no more to write.
+const UNWRITTEN_BYTES_MAX: usize = 256 * 1024;
+
+/// Counters of a whole run, warm-up and drain included.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Messages written.
+    pub sent: u64,
+    /// PUBACKs received for them.
+    pub acknowledged: u64,
+    /// Messages received by subscribers that count.
+    pub delivered: u64,
+    /// Received more than once.
+    pub duplicates: u64,
+    /// Received after a later message of the same publisher.
+    pub reordered: u64,
+    /// Received by a subscriber that must not get this publisher's messages.
+    pub misrouted: u64,
+    /// Payload is not the one that was sent.
+    pub corrupt: u64,
+    /// PUBACKs that no PUBLISH was waiting for, or out of order (MQTT-4.6.0-2).
+    pub stray_acknowledgements: u64,
+}
+
+#[derive(Debug)]
+struct Publisher {
+    template: PublishTemplate,
+    payload_bytes: usize,
+    sent: u64,
+    window: Window,
+    pace: Option<Pace>,
+    next_identifier: u16,
+    unacknowledged: VecDeque<(u16, u64)>,
+    ready: bool,
+    scheduled: bool,
+}
+
+#[derive(Debug)]
+struct Subscriber {
+    first_publisher: u32,
+    streams: Vec<Sequence>,
+}
+
+/// Bounds on what may be on its way.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Messages of one publisher on their way end to end; `None` in a paced run.
+    pub window: Option<u32>,
+    /// Unacknowledged QoS 1 messages of one publisher.
+    pub inflight: u32,
+}
+
+/// The state of all publishers and subscribers.
+#[derive(Debug)]
+pub struct Traffic {
+    publishers: Vec<Publisher>,
+    subscribers: Vec<Subscriber>,
+    bounds: Bounds,
+    ready: Vec<u32>,
+    due: BinaryHeap<Reverse<(u64, u32)>>,
+    sending: bool,
+    counts: Counts,
+    latency: Latency,
+    acknowledge_latency: Latency,
+    recorded_ns: Range<u64>,
+}
+
+impl Traffic {
+    /// Everything at rest.
+    pub fn new(plan: &Plan, bounds: Bounds) -> Self {
+        let publisher = |index: usize| {
+            let source = &plan.publishers[index];
+            Publisher {
+                payload_bytes: source.template.bytes.len() - source.template.payload_at,
+                template: source.template.clone(),
+                sent: 0,
+                window: Window::new(bounds.window.unwrap_or(1), plan.copies(index as u32)),
+                pace: None,
+                next_identifier: 1,
+                unacknowledged: VecDeque::new(),
+                ready: false,
+                scheduled: false,
+            }
+        };
+        let subscriber = |publishers: &Range<u32>| Subscriber {
+            first_publisher: publishers.start,
+            streams: publishers.clone().map(|_| Sequence::default()).collect(),
+        };
+        Self {
+            publishers: (0..plan.publishers.len()).map(publisher).collect(),
+            subscribers: plan.subscribers.iter().map(|plan| subscriber(&plan.publishers)).collect(),
+            bounds,
+            ready: Vec::new(),
+            due: BinaryHeap::new(),
+            sending: false,
+            counts: Counts::default(),
+            latency: Latency::default(),
+            acknowledge_latency: Latency::default(),
+            recorded_ns: 0..0,
+        }
+    }
+
+    /// Starts the closed loop.
+    pub fn start_saturated(&mut self) {
+        self.sending = true;
+        (0..self.publishers.len()).for_each(|index| self.wake(index as u32));
+    }
+
+    /// Starts the open loop.
+    pub fn start_paced(&mut self, paces: Vec<Pace>) {
+        self.sending = true;
+        for (index, pace) in paces.into_iter().enumerate() {
+            self.due.push(Reverse((pace.due_ns(), index as u32)));
+            self.publishers[index].scheduled = true;
+            self.publishers[index].pace = Some(pace);
+        }
+    }
+
+    /// No new messages from now on.
+    pub fn stop(&mut self) {
+        self.sending = false;
+        self.due.clear();
+    }
+
+    /// Only messages due within this time enter the histograms, whenever they arrive.
+    pub fn record(&mut self, due_ns: Range<u64>) {
+        self.recorded_ns = due_ns;
+        self.latency.clear();
+        self.acknowledge_latency.clear();
+    }
+
+    /// When the next paced message is due.
+    pub fn next_due_ns(&self) -> Option<u64> {
+        self.due.peek().map(|Reverse((due_ns, _))| *due_ns)
+    }
+
+    /// Wakes the publishers whose time has come.
+    pub fn wake_due(&mut self, now_ns: u64) {
+        while let Some(&Reverse((due_ns, index))) = self.due.peek()
+            && due_ns <= now_ns
+        {
+            self.due.pop();
+            self.publishers[index as usize].scheduled = false;
+            self.wake(index);
+        }
+    }
+
+    /// Puts a publisher into the list of [`Self::take_ready`], once.
+    pub fn wake(&mut self, index: u32) {
+        let publisher = &mut self.publishers[index as usize];
+        if !publisher.ready {
+            publisher.ready = true;
+            self.ready.push(index);
+        }
+    }
+
+    /// The publishers that may have something to send. The caller calls [`Self::fill`] for each and gives the
+    /// list back as `recycled` next time.
+    pub fn take_ready(&mut self, mut recycled: Vec<u32>) -> Vec<u32> {
+        recycled.clear();
+        std::mem::replace(&mut self.ready, recycled)
+    }
+
+    /// Whether some publisher waits for [`Self::take_ready`].
+    pub fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// Appends to `out` everything that the publisher may send now.
+    pub fn fill(&mut self, index: u32, out: &mut Vec<u8>, now_ns: u64) {
+        let publisher = &mut self.publishers[index as usize];
+        publisher.ready = false;
+        if !self.sending {
+            return;
+        }
+        while out.len() < UNWRITTEN_BYTES_MAX && publisher.may_send(&self.bounds) {
+            let due_ns = match &publisher.pace {
+                None => now_ns,
+                Some(pace) if pace.due_ns() <= now_ns => pace.due_ns(),
+                Some(pace) => {
+                    // Blocked publishers are not in the heap; what frees them wakes them.
+                    if !publisher.scheduled {
+                        publisher.scheduled = true;
+                        self.due.push(Reverse((pace.due_ns(), index)));
+                    }
+                    return;
+                }
+            };
+            publisher.send(index, out, due_ns, self.bounds.window.is_some());
+            self.counts.sent += 1;
+        }
+    }
+
+    /// A PUBLISH reached subscriber `index`.
+    #[inline]
+    pub fn delivered(&mut self, index: u32, payload: &[u8], now_ns: u64) {
+        let Some(stamp) = Stamp::read(payload) else {
+            self.counts.corrupt += 1;
+            return;
+        };
+        let subscriber = &mut self.subscribers[index as usize];
+        let stream = stamp.publisher.wrapping_sub(subscriber.first_publisher);
+        let Some(stream) = subscriber.streams.get_mut(stream as usize) else {
+            self.counts.misrouted += 1;
+            return;
+        };
+        let publisher = &mut self.publishers[stamp.publisher as usize];
+        if payload.len() != publisher.payload_bytes || stamp.sequence >= publisher.sent {
+            self.counts.corrupt += 1;
+            return;
+        }
+        match stream.arrive(stamp.sequence) {
+            Arrival::InOrder => publisher.window.arrived(stamp.sequence),
+            Arrival::Gap(gap) => (gap.start..=stamp.sequence).for_each(|it| publisher.window.arrived(it)),
+            Arrival::Late => self.counts.reordered += 1,
+            Arrival::Duplicate => {
+                self.counts.duplicates += 1;
+                return;
+            }
+        }
+        self.counts.delivered += 1;
+        if self.recorded_ns.contains(&stamp.due_ns) {
+            self.latency.record_ns(now_ns.saturating_sub(stamp.due_ns));
+        }
+        if self.bounds.window.is_some() {
+            self.wake(stamp.publisher);
+        }
+    }
+
+    /// A PUBACK reached publisher `index`.
+    #[inline]
+    pub fn acknowledged(&mut self, index: u32, packet_identifier: u16, now_ns: u64) {
+        let publisher = &mut self.publishers[index as usize];
+        let mut waiting = publisher.unacknowledged.iter();
+        let Some(place) = waiting.position(|(waiting, _)| *waiting == packet_identifier) else {
+            self.counts.stray_acknowledgements += 1;
+            return;
+        };
+        if place > 0 {
+            self.counts.stray_acknowledgements += 1;
+        }
+        self.counts.acknowledged += 1;
+        if let Some((_, sent_ns)) = publisher.unacknowledged.remove(place)
+            && self.recorded_ns.contains(&sent_ns)
+        {
+            self.acknowledge_latency.record_ns(now_ns.saturating_sub(sent_ns));
+        }
+        self.wake(index);
+    }
+
+    /// Counters so far.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Time from when a message was due to its arrival.
+    pub fn latency(&self) -> &Latency {
+        &self.latency
+    }
+
+    /// Time from when a message was due to its PUBACK.
+    pub fn acknowledge_latency(&self) -> &Latency {
+        &self.acknowledge_latency
+    }
+
+    /// Messages written but not yet received by a subscriber that must get them.
+    pub fn missing(&self) -> u64 {
+        let of = |subscriber: &Subscriber| {
+            let publishers = self.publishers[subscriber.first_publisher as usize..].iter();
+            let streams = subscriber.streams.iter().zip(publishers);
+            streams.map(|(stream, publisher)| stream.missing(publisher.sent)).sum::<u64>()
+        };
+        self.subscribers.iter().map(of).sum()
+    }
+
+    /// Messages written but not yet acknowledged.
+    pub fn unacknowledged(&self) -> u64 {
+        self.publishers.iter().map(|publisher| publisher.unacknowledged.len() as u64).sum()
+    }
+
+    /// Gives up on every message that is on its way, for when nothing moves any more.
+    pub fn give_up(&mut self) -> u64 {
+        let given_up = self.publishers.iter_mut().map(|publisher| publisher.window.give_up()).sum();
+        (0..self.publishers.len()).for_each(|index| self.wake(index as u32));
+        given_up
+    }
+}
+
+impl Publisher {
+    #[inline]
+    fn may_send(&self, bounds: &Bounds) -> bool {
+        self.unacknowledged.len() < bounds.inflight as usize
+            && bounds.window.is_none_or(|window| self.window.used() < u64::from(window))
+    }
+
+    #[inline]
+    fn send(&mut self, index: u32, out: &mut Vec<u8>, due_ns: u64, windowed: bool) {
+        let start = out.len();
+        out.extend_from_slice(&self.template.bytes);
+        let packet = &mut out[start..];
+        Stamp { publisher: index, sequence: self.sent, due_ns }
+            .write(&mut packet[self.template.payload_at..]);
+        if let Some(at) = self.template.identifier_at {
+            packet[at..at + 2].copy_from_slice(&self.next_identifier.to_be_bytes());
+            self.unacknowledged.push_back((self.next_identifier, due_ns));
+            self.next_identifier = self.next_identifier.checked_add(1).unwrap_or(1);
+        }
+        self.sent += 1;
+        if windowed {
+            self.window.sent();
+        }
+        if let Some(pace) = &mut self.pace {
+            pace.sent();
+        }
+    }
+}
