@@ -90,6 +90,9 @@ fn decode_suback<'a>(frame: &Frame<'a>) -> Result<SubackRef<'a>, Violation> {
     let mut reader = FieldReader::new(frame.body);
     let packet_identifier = reader.packet_identifier(PacketType::Suback)?;
     let codes = reader.rest();
+    if codes.is_empty() {
+        return Err(Violation::Truncated { field: "return codes" });
+    }
     match codes.iter().find(|code| SubackCode::from_byte(**code).is_none()) {
         Some(code) => Err(Violation::SubackCodeReserved { code: *code }),
         None => Ok(SubackRef { packet_identifier, codes }),

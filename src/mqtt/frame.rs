@@ -251,14 +251,21 @@ pub(in crate::mqtt) fn put_fixed_header(
     if remaining_length > REMAINING_LENGTH_MAX {
         return Err(EncodeError::PacketTooLong { bytes: remaining_length, max: REMAINING_LENGTH_MAX });
     }
-    out.push(first_byte);
-    let mut rest = remaining_length;
-    while rest > 0x7f {
-        out.push((rest & 0x7f) as u8 | 0x80);
-        rest >>= 7;
-    }
-    out.push(rest as u8);
+    let (head, head_bytes) = fixed_header(first_byte, remaining_length);
+    out.extend(head.into_iter().take(head_bytes));
     Ok(())
+}
+
+/// A fixed header and its size in bytes, for a remaining length within the maximum.
+#[inline]
+fn fixed_header(first_byte: u8, remaining_length: usize) -> ([u8; FIXED_HEADER_BYTES_MAX], usize) {
+    let mut head = [first_byte, 0, 0, 0, 0];
+    let length_size = remaining_length_size(remaining_length);
+    for (index, byte) in head.iter_mut().skip(1).take(length_size).enumerate() {
+        let more = if index + 1 < length_size { 0x80 } else { 0 };
+        *byte = (remaining_length >> (7 * index) & 0x7f) as u8 | more;
+    }
+    (head, 1 + length_size)
 }
 
 /// Puts the fixed header in front of the body that was appended to `out` from `start` on. For the rare
@@ -271,12 +278,13 @@ pub(in crate::mqtt) fn prepend_fixed_header(
     start: usize,
     first_byte: u8,
 ) -> Result<(), EncodeError> {
-    let mut head = Vec::with_capacity(FIXED_HEADER_BYTES_MAX);
-    if let Err(error) = put_fixed_header(&mut head, first_byte, out.len() - start) {
+    let bytes = out.len() - start;
+    if bytes > REMAINING_LENGTH_MAX {
         out.truncate(start);
-        return Err(error);
+        return Err(EncodeError::PacketTooLong { bytes, max: REMAINING_LENGTH_MAX });
     }
-    out.splice(start..start, head);
+    let (head, head_bytes) = fixed_header(first_byte, bytes);
+    out.splice(start..start, head.into_iter().take(head_bytes));
     Ok(())
 }
 
