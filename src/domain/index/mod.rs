@@ -159,11 +159,12 @@ impl<K: Copy + Eq + Hash + Ord> SubscriptionIndex<K> {
 
     /// The alias filters of those who may read `topic`.
     fn alias_filters(&self, topic: &CanonicalTopic) -> Option<&FilterIndex<K>> {
-        match topic.class() {
+        let filters = match topic.class() {
             TopicClass::Device { kind, .. } if reads(Side::Registry, *kind) => Some(&self.registry_aliases),
             TopicClass::Device { device, .. } => self.device_aliases.get(device),
             _ => None,
-        }
+        };
+        filters.filter(|filters| !filters.is_empty())
     }
 
     /// How many subscriptions there are: distinct pairs of subscriber and filter.
