@@ -9,6 +9,10 @@ pub mod timestamp;
 
 pub mod address;
 pub mod alias;
+#[cfg(test)]
+mod delivery_tests;
+#[cfg(test)]
+mod fixture;
 pub mod index;
 pub mod interest;
 pub mod kind;
@@ -25,8 +29,3 @@ pub mod quota;
 pub mod token;
 
 pub mod catalog;
-
-#[cfg(test)]
-mod delivery_tests;
-#[cfg(test)]
-mod fixture;

@@ -1,4 +1,4 @@
-use super::*;
+use super::{Interest, SubscribeRefusal, TopicOptions, filter, publish};
 use crate::domain::fixture::{Fixture, principal};
 use crate::domain::interest::Rename;
 

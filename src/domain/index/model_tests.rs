@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use proptest::prelude::*;
+use proptest::prelude::{ProptestConfig, Strategy, any, prop};
+use proptest::{prop_assert, prop_assert_eq, prop_oneof, proptest};
 
 use super::{Matches, SubscriptionIndex};
 use crate::domain::address::CanonicalTopic;
