@@ -21,3 +21,6 @@ pub mod net;
 pub mod ops;
 
 pub mod app;
+pub mod cli;
+
+pub mod demo;

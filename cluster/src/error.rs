@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use crate::replica::RestoreError;
 use crate::status::NodeState;
 
-/// Why [`crate::Node::start`] refused. Nothing was changed on disk that a later start would miss.
+/// Why [`crate::Node::start`] refused. What was found on disk is left as it was, except that a record at the end of
+/// the log that was never completed is cut off.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A file or directory could not be read or written.

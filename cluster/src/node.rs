@@ -205,3 +205,6 @@ fn restore<R: Replica>(
     let (Some(newest), Some(path)) = (newest, snapshots.current_path()) else { return Ok(()) };
     machine.restore(&newest).map_err(|source| StartError::Restore { path, source })
 }
+
+#[cfg(test)]
+mod tests;

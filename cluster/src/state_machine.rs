@@ -33,6 +33,8 @@ pub(crate) struct Machine<R: Replica> {
     origin: Origin,
     /// Held while commands are applied: this makes the applies of two Raft cores follow each other.
     state: Mutex<State>,
+    /// Index behind the last entry applied, for those who must not wait for the lock.
+    applied_next: AtomicU64,
     /// Bytes of commands applied by this process.
     applied_bytes: AtomicU64,
     /// The same at the moment of the newest snapshot.
@@ -75,6 +77,7 @@ impl<R: Replica> Machine<R> {
             snapshots,
             origin,
             state: Mutex::default(),
+            applied_next: AtomicU64::new(0),
             applied_bytes: AtomicU64::new(0),
             snapshot_bytes: AtomicU64::new(0),
         }
@@ -82,7 +85,7 @@ impl<R: Replica> Machine<R> {
 
     /// Index of the last entry applied.
     pub(crate) fn applied_index(&self) -> Option<u64> {
-        self.state.lock().last_applied.map(|id| id.index)
+        self.applied_next.load(Ordering::Acquire).checked_sub(1)
     }
 
     /// Why the replica can no longer be trusted, if so.
@@ -111,6 +114,8 @@ impl<R: Replica> Machine<R> {
         let mut state = self.state.lock();
         self.replica.restore(&mut snapshot.body()?)?;
         state.last_applied = header.last_log_id.map(LogId::from);
+        let applied_next = state.last_applied.map_or(0, |id| id.index + 1);
+        self.applied_next.store(applied_next, Ordering::Release);
         state.membership = membership;
         state.dedup = DedupTable::from_records(&header.dedup);
         Ok(())
@@ -153,6 +158,7 @@ impl<R: Replica> Machine<R> {
             }
         }
         state.last_applied = Some(entry.log_id);
+        self.applied_next.store(entry.log_id.index + 1, Ordering::Release);
         Ok(())
     }
 

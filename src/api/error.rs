@@ -8,6 +8,8 @@ use super::convert::any;
 use super::publish::PublishError;
 use super::validate::Violation;
 use crate::domain::catalog::{PageError, Rejection};
+use crate::store::ProposeError;
+use crate::verify::pool::PoolError;
 
 /// Why a call fails.
 #[derive(Debug, thiserror::Error)]
@@ -27,9 +29,9 @@ pub enum ApiError {
         /// Its id.
         id: String,
     },
-    /// The system gave no random salt for a password.
-    #[error("password hashing failed: {0}")]
-    PasswordHashing(#[from] argon2::password_hash::Error),
+    /// The new password cannot be hashed now.
+    #[error(transparent)]
+    Passwords(#[from] PoolError),
     /// The change cannot be proposed now.
     #[error(transparent)]
     Propose(#[from] ProposeError),
@@ -65,7 +67,8 @@ impl ApiError {
             Self::Rejected(rejection) => code_of_rejection(rejection),
             Self::Publish(error) => code_of_publish_error(error),
             Self::OperationDone { .. } => Code::FailedPrecondition,
-            Self::PasswordHashing(_) => Code::Internal,
+            Self::Passwords(PoolError::Busy { .. }) => Code::ResourceExhausted,
+            Self::Passwords(PoolError::Closing) => Code::Unavailable,
             Self::Propose(error) => code_of_propose_error(error),
         }
     }
@@ -91,7 +94,6 @@ fn code_of_rejection(rejection: &Rejection) -> Code {
 
 fn code_of_publish_error(error: &PublishError) -> Code {
     match error {
-        PublishError::InvalidTopic { .. } => Code::InvalidArgument,
         PublishError::NotAllowed { .. } => Code::PermissionDenied,
         PublishError::RegistryDisabled { .. } => Code::FailedPrecondition,
         PublishError::NotFound { .. } => Code::NotFound,
@@ -102,11 +104,14 @@ fn code_of_publish_error(error: &PublishError) -> Code {
 
 impl From<ApiError> for Status {
     fn from(error: ApiError) -> Self {
-        let (code, message) = (error.code(), error.to_string());
+        let (code, message) = (error.code(), shortened(&error.to_string()));
         let ApiError::Invalid(violations) = error else { return Self::new(code, message) };
         let field_violations = violations
             .into_iter()
-            .map(|violation| pb::bad_request::FieldViolation { field: violation.field, description: violation.rule })
+            .map(|violation| pb::bad_request::FieldViolation {
+                field: violation.field,
+                description: shortened(&violation.rule),
+            })
             .collect();
         let details = vec![any(&pb::BadRequest { field_violations })];
         let body = pb::Status { code: code.into(), message: message.clone(), details };
@@ -114,10 +119,74 @@ impl From<ApiError> for Status {
     }
 }
 
-/// Most violations that are spelled out in one message.
-const VIOLATIONS_SHOWN_MAX: usize = 10;
+/// Longest message, in bytes: it travels in a header and grows by percent-encoding.
+const MESSAGE_BYTES_MAX: usize = 1400;
+
+fn shortened(message: &str) -> String {
+    if message.len() <= MESSAGE_BYTES_MAX {
+        return message.to_owned();
+    }
+    format!("{}...", &message[..message.floor_char_boundary(MESSAGE_BYTES_MAX)])
+}
 
 fn join(violations: &[Violation]) -> String {
-    let shown: Vec<_> = violations.iter().take(VIOLATIONS_SHOWN_MAX).map(Violation::to_string).collect();
-    shown.join("; ")
+    let texts: Vec<_> = violations.iter().map(Violation::to_string).collect();
+    texts.join("; ")
+}
+
+fn code_of_propose_error(error: &ProposeError) -> Code {
+    match error {
+        ProposeError::Rejected(rejection) => code_of_rejection(rejection),
+        ProposeError::Closing => Code::Unavailable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::catalog::{Limit, Resource};
+    use crate::domain::id::RegistryId;
+
+    #[test]
+    fn domain_errors_have_the_chosen_codes() {
+        // U-D9 and U-P6.
+        let id = RegistryId::new("are0");
+        let cases: [(ApiError, Code); 8] = [
+            (Violation::new("name", "must not be empty").into(), Code::InvalidArgument),
+            (Rejection::NotFound { resource: Resource::Device, id: "x".into() }.into(), Code::NotFound),
+            (
+                Rejection::NameTaken { resource: Resource::Device, name: "n".into(), id: "x".into() }.into(),
+                Code::AlreadyExists,
+            ),
+            (Rejection::RegistryNotEmpty { id: id.clone(), devices: 1 }.into(), Code::FailedPrecondition),
+            (Rejection::ExportExists { registry: id }.into(), Code::FailedPrecondition),
+            (Rejection::TooMany { limit: Limit::Devices, max: 1 }.into(), Code::ResourceExhausted),
+            (PublishError::NotAllowed { topic: "t".into() }.into(), Code::PermissionDenied),
+            (PublishError::RegistryDisabled { registry_id: "r".into() }.into(), Code::FailedPrecondition),
+        ];
+        for (error, code) in cases {
+            assert_eq!(error.code(), code, "{error}");
+        }
+    }
+
+    #[test]
+    fn violations_are_told_in_text_and_in_details() {
+        let status = Status::from(ApiError::Invalid(vec![
+            Violation::new("name", "must match x"),
+            Violation::new("labels", "must have at most 64 entries (got 65)"),
+        ]));
+        assert_eq!(status.message(), "name: must match x; labels: must have at most 64 entries (got 65)");
+        let body = pb::Status::decode(status.details()).expect("details are a google.rpc.Status");
+        assert_eq!((body.code, body.message.as_str()), (3, status.message()));
+        let bad_request = pb::BadRequest::decode(body.details[0].value.as_slice()).expect("a BadRequest");
+        assert_eq!(bad_request.field_violations[1].field, "labels");
+        assert_eq!(body.details[0].type_url, "type.googleapis.com/google.rpc.BadRequest");
+    }
+
+    #[test]
+    fn no_message_outgrows_the_headers_of_clients() {
+        let topic = "ы".repeat(1024);
+        let status = Status::from(ApiError::from(PublishError::NotAllowed { topic }));
+        assert!(status.message().len() <= MESSAGE_BYTES_MAX + 3, "{}", status.message().len());
+    }
 }

@@ -108,7 +108,8 @@ where
         .http2_max_pending_accept_reset_streams(Some(limits.reset_streams_max))
         .layer(AccessLayer::new(find_caller(backend.catalog)))
         .add_routes(routes);
-    let incoming = incoming.filter_map(async |stream| stream.ok().map(|stream| io::Result::Ok(Connection(stream))));
+    let incoming =
+        incoming.filter_map(async |stream| stream.ok().map(|stream| io::Result::Ok(Connection(stream))));
     let (stopping, stopped) = tokio::sync::oneshot::channel::<()>();
     let serving = server.serve_with_incoming_shutdown(incoming, async move {
         shutdown.await;
@@ -138,12 +139,12 @@ fn find_caller(catalog: CatalogHandle) -> FindCaller {
 async fn routes(backend: &Backend, limits: &ServerLimits) -> Result<Routes, ServeError> {
     macro_rules! limited {
         ($server:ident, $api:expr) => {
-            $server::new($api)
-                .max_decoding_message_size(limits.request_bytes_max)
+            $server::new($api).max_decoding_message_size(limits.request_bytes_max)
         };
     }
     let reflection = || {
-        tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
     };
     let (health_reporter, health) = tonic_health::server::health_reporter();
     health_reporter.set_service_status("", tonic_health::ServingStatus::Serving).await;

@@ -13,6 +13,8 @@ mod stop;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+pub use stop::Signals;
+
 use actix_rt::Arbiter;
 use tokio::runtime::Runtime;
 

@@ -8,10 +8,6 @@ use serde::{Deserialize, Serialize};
 
 use super::{Problem, Problems};
 
-/// Environment variables with our prefix that are not configuration of the node, but of its clients.
-const CLIENT_VARIABLES: &[&str] =
-    &["endpoint", "token_file", "ca_file", "data_dir", "folder_id", "config", "format", "token"];
-
 /// Where the configuration comes from.
 #[derive(Debug, Clone, Default)]
 pub struct Sources {
@@ -183,7 +179,8 @@ pub fn read(sources: &Sources) -> Result<Raw, Problems> {
         figment = figment.merge(Toml::file_exact(file));
     }
     if sources.environment {
-        figment = figment.merge(Env::prefixed("ROOKERY_").ignore(CLIENT_VARIABLES).split("__"));
+        // Variables without a section, such as ROOKERY_ENDPOINT, belong to the client commands.
+        figment = figment.merge(Env::prefixed("ROOKERY_").filter(|key| key.as_str().contains("__")).split("__"));
     }
     let mut raw: Raw = figment.extract().map_err(|error| Problems(error.into_iter().map(problem).collect()))?;
     apply_flags(&mut raw, &sources.flags);

@@ -1,5 +1,6 @@
 //! Runs the Python cases beside this file against one node. Each case works in a folder of its own.
 
+use std::fs;
 use std::sync::OnceLock;
 
 use rookery_harness::node::Node;
@@ -14,6 +15,8 @@ fn node() -> &'static Node {
 /// Runs all cases of one module.
 fn run(module: &str) {
     let node = node();
+    let descriptors = tempfile::NamedTempFile::new().expect("temporary file");
+    fs::write(&descriptors, rookery_proto::FILE_DESCRIPTOR_SET).expect("descriptor file");
     let report = Python::module("unittest")
         .argument("--quiet")
         .argument(module)
@@ -21,6 +24,7 @@ fn run(module: &str) {
         .environment("ROOKERY_TEST_API", &node.address("api").to_string())
         .environment("ROOKERY_TEST_CA", &node.ca_path().to_string_lossy())
         .environment("ROOKERY_TEST_TOKEN", &node.admin_token())
+        .environment("ROOKERY_TEST_DESCRIPTORS", &descriptors.path().to_string_lossy())
         .run();
     assert!(report.success, "{}", report.output);
     assert!(!report.output.contains("Ran 0 tests"), "{}", report.output);

@@ -24,9 +24,12 @@ const LOG_MEMTABLE_BYTES: u64 = 8 * 1024 * 1024;
 const META_MEMTABLE_BYTES: u64 = 1024 * 1024;
 /// Disk space of journals before the engine forces tables; the engine's minimum.
 const JOURNAL_BYTES_MAX: u64 = 64 * 1024 * 1024;
-/// With more than one worker the engine's first one never compacts but keeps re-queueing the work.
-const WORKER_THREADS: usize = 1;
+/// One thread to move entries into tables and one to compact. With a single thread a burst of commits can fill the
+/// engine's work queue with rotation requests while that thread compacts; it then blocks on its own queue for good.
+const WORKER_THREADS: usize = 2;
 const OPEN_FILES_MAX: usize = 64;
+/// Bytes per write when the log is copied.
+const COPY_BYTES: usize = 1024 * 1024;
 
 const VOTE: &str = "vote";
 const COMMITTED: &str = "committed";
@@ -59,7 +62,11 @@ pub(crate) enum DatabaseError {
     #[error("log is closed")]
     Closed,
     #[error("{0}")]
-    Engine(#[from] fjall::Error),
+    Io(std::io::Error),
+    #[error("an earlier write in the background failed (see the log for its reason)")]
+    Poisoned,
+    #[error("{0}")]
+    Engine(fjall::Error),
     #[error("entry {index}: {source}")]
     Entry { index: u64, source: RecordError },
     #[error("{key}: {source}")]
@@ -69,6 +76,30 @@ pub(crate) enum DatabaseError {
     #[cfg(test)]
     #[error("write refused by a test")]
     Injected,
+}
+
+impl From<fjall::Error> for DatabaseError {
+    fn from(error: fjall::Error) -> DatabaseError {
+        match error {
+            fjall::Error::Io(error) => DatabaseError::Io(error),
+            fjall::Error::Poisoned => DatabaseError::Poisoned,
+            other => DatabaseError::Engine(other),
+        }
+    }
+}
+
+impl DatabaseError {
+    /// Whether a failed write may have left the journal with bytes that can be read but are not on disk.
+    ///
+    /// After a failed sync the kernel forgets that those pages must be written, so a later sync succeeds without
+    /// them. A disk that is full refuses the bytes at once, and background work does not touch the journal.
+    pub(crate) fn leaves_journal_in_doubt(&self) -> bool {
+        match self {
+            DatabaseError::Io(error) => error.kind() != std::io::ErrorKind::StorageFull,
+            DatabaseError::Poisoned => false,
+            _ => true,
+        }
+    }
 }
 
 /// Changes that reach the disk together or not at all.
@@ -153,6 +184,26 @@ impl Database {
         }
         let next = start + entries.len() as u64;
         if next < end { Err(DatabaseError::Hole { index: next }) } else { Ok(entries) }
+    }
+
+    /// Copies everything into a new database in `path` and syncs it.
+    pub(crate) fn copy_to(&self, path: &Path) -> Result<(), DatabaseError> {
+        let copy = Database::open_engine(path)?;
+        for (from, to) in [(&self.log, &copy.log), (&self.meta, &copy.meta)] {
+            let mut batch = copy.database.batch();
+            let mut bytes = 0;
+            for guard in from.iter() {
+                let (key, value) = guard.into_inner()?;
+                bytes += value.len();
+                batch.insert(to, key, value);
+                if bytes > COPY_BYTES {
+                    std::mem::replace(&mut batch, copy.database.batch()).commit()?;
+                    bytes = 0;
+                }
+            }
+            batch.commit()?;
+        }
+        Ok(copy.database.persist(PersistMode::SyncAll)?)
     }
 
     /// Starts a group of changes. No key may be changed twice within one group.

@@ -3,12 +3,15 @@
 //! One writer thread ([`writer`]) performs every write in the order of the calls and syncs once per group. Entries
 //! are readable as soon as `append` returns, from [`tail`] until the writer has them on disk and from [`database`]
 //! afterwards. [`mark`] remembers the last index that was on disk, so that a log that comes back shorter is noticed.
+//! [`journal`] tells a torn record from damage before the engine opens its files, and [`rebuild`] copies a log whose journal is in doubt after a failed sync.
 //!
 //! After [`LogStore::close`] the database files are closed whoever still holds a handle; the handles answer errors.
 
 mod database;
+mod journal;
 mod mark;
 mod raft_storage;
+mod rebuild;
 #[cfg(test)]
 mod suite_tests;
 mod tail;
@@ -64,12 +67,14 @@ impl LogStore {
     /// # Errors
     /// When the files are damaged, from a newer version, or shorter than they once were.
     pub(crate) fn open(path: &Path) -> Result<LogStore, StartError> {
+        journal::check(path)?;
+        rebuild::finish_or_repeat(path)?;
         let failure = Arc::new(watch::channel(None).0);
         let tail = Arc::new(Mutex::new(Tail::default()));
         let (database, recovered) = Database::open(path)?;
         let end = recovered.last.or(recovered.purged);
         let mark = Mark::open(path, end.map(|id| id.index))?;
-        let writer = Writer::spawn(database.clone(), mark, Arc::clone(&tail), Arc::clone(&failure))
+        let writer = Writer::spawn(path, database.clone(), mark, Arc::clone(&tail), Arc::clone(&failure))
             .map_err(io_error("start the writer thread for", path))?;
         let Recovered { vote, committed, purged, first, last } = recovered;
         let inner = Inner {

@@ -5,6 +5,7 @@
 //! engine refuses all writes until it is opened anew.
 
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
@@ -14,6 +15,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::database::{Database, DatabaseError, Group};
 use super::mark::Mark;
+use super::rebuild;
 use super::tail::Tail;
 use crate::raft::{LogId, TypeConfig, Vote};
 
@@ -64,6 +66,7 @@ pub(super) struct Writer {
 impl Writer {
     /// Starts the thread.
     pub(super) fn spawn(
+        path: &Path,
         database: Database,
         mark: Mark,
         tail: Arc<Mutex<Tail>>,
@@ -72,7 +75,8 @@ impl Writer {
         let (requests, receiver) = channel();
         #[cfg(test)]
         let for_tests = database.clone();
-        let mut worker = Worker { database, mark, tail, failure, committed: None, failed: None };
+        let path = path.to_owned();
+        let mut worker = Worker { path, database, mark, tail, failure, committed: None, failed: None };
         let thread =
             std::thread::Builder::new().name("raft-log".to_owned()).spawn(move || worker.run(&receiver))?;
         Ok(Writer {
@@ -131,6 +135,8 @@ impl Writer {
 }
 
 struct Worker {
+    /// Directory of the log.
+    path: PathBuf,
     database: Database,
     mark: Mark,
     tail: Arc<Mutex<Tail>>,
@@ -248,6 +254,9 @@ impl Worker {
 
     fn fail(&mut self, error: &DatabaseError) {
         let reason = error.to_string();
+        if error.leaves_journal_in_doubt() {
+            rebuild::require(&self.path);
+        }
         tracing::error!(%reason, "cannot write the log; no more writes until it is reopened");
         self.failed = Some(reason.clone());
         self.failure.send_replace(Some(reason));

@@ -78,12 +78,14 @@ fn say_goodbye(link: &Rc<Link>) {
 impl Drop for ConnectionActor {
     /// A panic ends an actor silently. Its place is freed, its subscriptions go, its will fires.
     fn drop(&mut self) {
-        if matches!(self.phase, Phase::Closed) {
+        if matches!(self.phase, Phase::Closed) || !std::thread::panicking() {
             return;
         }
-        let lane = lane::current();
-        if let Ok(lane) = lane.try_borrow() {
+        // Unwinding has ended every borrow of the lane; a second panic here would end the process.
+        if let Ok(lane) = lane::current().try_borrow_mut() {
             lane.handle().counters.panics.add(1);
+        } else {
+            return;
         }
         tracing::error!(peer = %self.peer, "a connection ended by a panic");
         self.end(&CloseReason::Internal);

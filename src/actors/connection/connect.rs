@@ -141,7 +141,7 @@ impl ConnectionActor {
                 }
                 return;
             }
-            (Ok(_), None) => return,
+            (Ok(_), None) => unreachable!("a session is asked for only with an identity"),
         };
         log::connected(&identity, self.peer, &connecting.client_id);
         self.packet_bytes_max =

@@ -25,6 +25,7 @@ pub use connect::Authenticated;
 pub use session::Session;
 use stream::{ReadEvent, ReadStream, with_read_bytes};
 
+use super::activity::Activity;
 use super::close::CloseReason;
 use super::environment::Environment;
 use super::lane::link::Link;
@@ -96,6 +97,7 @@ impl ConnectionActor {
         let lane = lane::current();
         {
             let mut lane = lane.borrow_mut();
+            lane.start_chunk();
             let tick = lane.tick();
             lane.handle().counters.bytes_received.add(bytes.len() as u64);
             if let Some(outbox) = lane.get(self.slot.into()) {
@@ -177,14 +179,14 @@ impl ConnectionActor {
                 session.publish(&self.environment, lane, self.slot, &packet)
             }
             Ok(ClientPacket::Puback(packet_identifier)) => {
-                session.note_other();
+                session.note(lane, Activity::Other);
                 lane.acknowledged(self.slot, packet_identifier.get());
                 Flow::Continue
             }
             Ok(ClientPacket::Subscribe(packet)) => session.subscribe(lane, self.slot, &packet, context),
             Ok(ClientPacket::Unsubscribe(packet)) => session.unsubscribe(lane, self.slot, &packet, context),
             Ok(ClientPacket::Pingreq) => {
-                session.note_other();
+                session.note(lane, Activity::Other);
                 lane.send_control(self.slot, encode_pingresp);
                 Flow::Continue
             }

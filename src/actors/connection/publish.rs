@@ -43,7 +43,7 @@ impl Session {
                 return Flow::Close(CloseReason::PublishNotAllowed { topic: packet.topic.into() });
             }
         };
-        self.note(Activity::Publish);
+        self.note(lane, Activity::Publish);
         if route.topic.is_permanent() {
             return self.store(environment, lane, slot, &route, packet);
         }

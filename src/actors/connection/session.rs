@@ -7,10 +7,10 @@ use actix::prelude::Addr;
 
 use crate::actors::activity::{Activity, Reporter};
 use crate::actors::authenticator::Identity;
+use crate::actors::lane::LaneState;
 use crate::actors::registry::RegistryActor;
 use crate::actors::routes::Route;
 use crate::actors::space::Space;
-use crate::clock;
 use crate::mqtt::packet::connect::WillRef;
 use crate::mqtt::qos::QoS;
 
@@ -64,14 +64,9 @@ impl Session {
     }
 
     /// Notes that a device is alive.
-    pub(super) fn note(&self, activity: Activity) {
+    pub(super) fn note(&self, lane: &mut LaneState, activity: Activity) {
         if let Some(reporter) = &self.reporter {
-            reporter.note(activity, clock::now());
+            reporter.note(activity, lane.time());
         }
-    }
-
-    /// Notes a packet that is neither PUBLISH nor SUBSCRIBE.
-    pub(super) fn note_other(&self) {
-        self.note(Activity::Other);
     }
 }

@@ -26,7 +26,7 @@ impl Session {
         packet: &SubscribeRef<'_>,
         context: &Context<ConnectionActor>,
     ) -> Flow {
-        self.note(Activity::Subscribe);
+        self.note(lane, Activity::Subscribe);
         lane.hold(slot);
         let requests: Vec<(Box<str>, QoS)> =
             packet.requests().map(|request| (request.filter.into(), request.qos.min(QoS::AtLeastOnce))).collect();
@@ -54,7 +54,7 @@ impl Session {
         packet: &UnsubscribeRef<'_>,
         context: &Context<ConnectionActor>,
     ) -> Flow {
-        self.note(Activity::Subscribe);
+        self.note(lane, Activity::Subscribe);
         let message = Unsubscribe {
             slot,
             packet_identifier: packet.packet_identifier,

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -48,28 +49,37 @@ impl Future for Flusher {
         let mut lane = self.state.borrow_mut();
         lane.set_waker(task.waker());
         lane.handle().register(task.waker());
-        let received = lane.handle().take();
-        lane.tell_refused(&received.refused_lanes);
-        for batch in &received.batches {
-            lane.deliver_batch(batch);
+        lane.woken = true;
+        // The flusher serves all connections of the thread, so a mistake in one turn must not be its last.
+        if catch_unwind(AssertUnwindSafe(|| turn(&mut lane))).is_err() {
+            lane.handle().counters.panics.add(1);
         }
-        for control in received.controls {
-            apply(&mut lane, control);
-        }
-        let was_congested = lane.congested();
-        lane.hand_over();
-        if was_congested && !lane.congested() {
-            lane.wake_all();
-        }
-        let mut dirty = std::mem::take(&mut lane.dirty);
-        for index in dirty.drain(..) {
-            write(&mut lane, index);
-        }
-        // The list was empty while it was written from, so this keeps its memory for the next turn.
-        if lane.dirty.is_empty() {
-            lane.dirty = dirty;
-        }
+        lane.woken = false;
         Poll::Pending
+    }
+}
+
+fn turn(lane: &mut LaneState) {
+    let received = lane.handle().take();
+    lane.tell_refused(&received.refused_lanes);
+    for batch in &received.batches {
+        lane.deliver_batch(batch);
+    }
+    for control in received.controls {
+        apply(lane, control);
+    }
+    let was_congested = lane.congested();
+    lane.hand_over();
+    if was_congested && !lane.congested() {
+        lane.wake_all();
+    }
+    let mut dirty = std::mem::take(&mut lane.dirty);
+    for index in dirty.drain(..) {
+        write(lane, index);
+    }
+    // The list was empty while it was written from, so this keeps its memory for the next turn.
+    if lane.dirty.is_empty() {
+        lane.dirty = dirty;
     }
 }
 

@@ -11,6 +11,8 @@ use super::outbox::{HeldMessage, Outbox};
 use super::wheel::Wheel;
 use crate::actors::close::CloseReason;
 use crate::actors::slot::Slot;
+use crate::clock;
+use crate::domain::timestamp::Timestamp;
 use crate::domain::window::{Offer, WindowLimits};
 use crate::mqtt::packet::acknowledge::encode_puback;
 use crate::mqtt::qos::PacketIdentifier;
@@ -51,7 +53,11 @@ pub struct LaneState {
     bytes: usize,
     /// Working space for encoding; taken and put back by its users.
     pub scratch: Vec<u8>,
+    /// The time of day, read at most once per chunk.
+    time: Option<Timestamp>,
     wake: Option<std::task::Waker>,
+    /// The flusher is at work, or will be: no need to wake it again.
+    pub(super) woken: bool,
 }
 
 impl LaneState {
@@ -70,7 +76,9 @@ impl LaneState {
             lanes,
             bytes: 0,
             scratch: Vec::new(),
+            time: None,
             wake: None,
+            woken: false,
         }
     }
 
@@ -84,6 +92,16 @@ impl LaneState {
         self.wheel.now()
     }
 
+    /// A new chunk is being handled: the time is read again when somebody asks.
+    pub fn start_chunk(&mut self) {
+        self.time = None;
+    }
+
+    /// The time of day, as exact as the chunk being handled.
+    pub fn time(&mut self) -> Timestamp {
+        *self.time.get_or_insert_with(clock::now)
+    }
+
     /// Who flushes this lane.
     pub(super) fn set_waker(&mut self, waker: &std::task::Waker) {
         if !self.wake.as_ref().is_some_and(|known| known.will_wake(waker)) {
@@ -91,7 +109,10 @@ impl LaneState {
         }
     }
 
-    pub(super) fn wake_flusher(&self) {
+    fn wake_flusher(&mut self) {
+        if std::mem::replace(&mut self.woken, true) {
+            return;
+        }
         if let Some(waker) = &self.wake {
             waker.wake_by_ref();
         }
@@ -154,9 +175,7 @@ impl LaneState {
         if !outbox.dirty {
             outbox.dirty = true;
             self.dirty.push(index);
-            if self.dirty.len() == 1 {
-                self.wake_flusher();
-            }
+            self.wake_flusher();
         }
     }
 

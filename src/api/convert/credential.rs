@@ -8,7 +8,10 @@ use crate::domain::id::PasswordId;
 use crate::domain::timestamp::Timestamp;
 
 /// A certificate of a registry.
-pub fn registry_certificate(registry_id: &str, certificate: &Certificate) -> devices::v1::RegistryCertificate {
+pub fn registry_certificate(
+    registry_id: &str,
+    certificate: &Certificate,
+) -> devices::v1::RegistryCertificate {
     devices::v1::RegistryCertificate {
         registry_id: registry_id.to_owned(),
         fingerprint: certificate.fingerprint.to_string(),

@@ -4,10 +4,11 @@ use rookery_proto::yandex::cloud::iot::devices::v1 as pb;
 
 use super::attributes::{labels_to_pb, topic_aliases_to_pb};
 use super::timestamp;
-use crate::domain::catalog::{Device, Monitoring};
+use crate::domain::catalog::Device;
+use crate::domain::monitoring::MonitoringRecord;
 
-/// A device as the API shows it; monitoring data belongs to the FULL view only.
-pub fn device(device: &Device, monitoring: Option<&Monitoring>) -> pb::Device {
+/// A device as the API shows it in the BASIC view.
+pub fn device(device: &Device) -> pb::Device {
     pb::Device {
         id: device.id.to_string(),
         registry_id: device.registry_id.to_string(),
@@ -16,14 +17,15 @@ pub fn device(device: &Device, monitoring: Option<&Monitoring>) -> pb::Device {
         description: device.description.to_string(),
         topic_aliases: topic_aliases_to_pb(&device.topic_aliases),
         status: pb::device::Status::Active.into(),
-        monitoring_data: monitoring.map(monitoring_data),
+        monitoring_data: None,
         labels: labels_to_pb(&device.labels),
     }
 }
 
-fn monitoring_data(monitoring: &Monitoring) -> pb::DeviceMonitoringData {
+/// What the FULL view adds. Unset times are absent.
+pub fn monitoring_data(monitoring: &MonitoringRecord) -> pb::DeviceMonitoringData {
     pb::DeviceMonitoringData {
-        last_auth_ip: monitoring.last_auth_ip.as_deref().unwrap_or_default().to_owned(),
+        last_auth_ip: monitoring.last_auth_ip.map(|address| address.to_string()).unwrap_or_default(),
         last_auth_time: monitoring.last_auth_time.map(timestamp),
         last_pub_activity_time: monitoring.last_pub_activity_time.map(timestamp),
         last_sub_activity_time: monitoring.last_sub_activity_time.map(timestamp),

@@ -60,8 +60,12 @@ fn add_certificate(owner: &Owner, fingerprint: String) -> Any {
         Owner::Registry(id) => {
             any(&devices::AddRegistryCertificateMetadata { registry_id: id.to_string(), fingerprint })
         }
-        Owner::Device(id) => any(&devices::AddDeviceCertificateMetadata { device_id: id.to_string(), fingerprint }),
-        Owner::Broker(id) => any(&brokers::AddBrokerCertificateMetadata { broker_id: id.to_string(), fingerprint }),
+        Owner::Device(id) => {
+            any(&devices::AddDeviceCertificateMetadata { device_id: id.to_string(), fingerprint })
+        }
+        Owner::Broker(id) => {
+            any(&brokers::AddBrokerCertificateMetadata { broker_id: id.to_string(), fingerprint })
+        }
     }
 }
 
@@ -84,8 +88,12 @@ fn add_password(owner: &Owner, password_id: String) -> Any {
         Owner::Registry(id) => {
             any(&devices::AddRegistryPasswordMetadata { registry_id: id.to_string(), password_id })
         }
-        Owner::Device(id) => any(&devices::AddDevicePasswordMetadata { device_id: id.to_string(), password_id }),
-        Owner::Broker(id) => any(&brokers::AddBrokerPasswordMetadata { broker_id: id.to_string(), password_id }),
+        Owner::Device(id) => {
+            any(&devices::AddDevicePasswordMetadata { device_id: id.to_string(), password_id })
+        }
+        Owner::Broker(id) => {
+            any(&brokers::AddBrokerPasswordMetadata { broker_id: id.to_string(), password_id })
+        }
     }
 }
 
@@ -94,8 +102,12 @@ fn delete_password(owner: &Owner, password_id: String) -> Any {
         Owner::Registry(id) => {
             any(&devices::DeleteRegistryPasswordMetadata { registry_id: id.to_string(), password_id })
         }
-        Owner::Device(id) => any(&devices::DeleteDevicePasswordMetadata { device_id: id.to_string(), password_id }),
-        Owner::Broker(id) => any(&brokers::DeleteBrokerPasswordMetadata { broker_id: id.to_string(), password_id }),
+        Owner::Device(id) => {
+            any(&devices::DeleteDevicePasswordMetadata { device_id: id.to_string(), password_id })
+        }
+        Owner::Broker(id) => {
+            any(&brokers::DeleteBrokerPasswordMetadata { broker_id: id.to_string(), password_id })
+        }
     }
 }
 
@@ -103,7 +115,7 @@ fn response(response: &OperationResponse) -> Any {
     match response {
         OperationResponse::Empty => any(&()),
         OperationResponse::Registry(registry) => any(&super::registry::registry(registry)),
-        OperationResponse::Device(device) => any(&super::device::device(device, None)),
+        OperationResponse::Device(device) => any(&super::device::device(device)),
         OperationResponse::Broker(broker) => any(&super::broker::broker(broker)),
         OperationResponse::Certificate { owner, certificate } => match owner {
             Owner::Registry(id) => any(&registry_certificate(id.as_str(), certificate)),

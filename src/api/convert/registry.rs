@@ -4,7 +4,7 @@ use rookery_proto::yandex::cloud::iot::devices::v1 as pb;
 
 use super::attributes::{labels_to_pb, log_options_to_registry};
 use super::timestamp;
-use crate::domain::catalog::{Export, Registry, RegistryStatus};
+use crate::domain::catalog::{AliasMatch, Export, Registry, RegistryStatus};
 
 /// A registry as the API shows it.
 pub fn registry(registry: &Registry) -> pb::Registry {
@@ -22,6 +22,15 @@ pub fn registry(registry: &Registry) -> pb::Registry {
         status: status.into(),
         log_group_id: String::new(),
         log_options: Some(log_options_to_registry(&registry.log_options)),
+    }
+}
+
+/// A topic alias of one of the registry's devices.
+pub fn device_alias(alias: &AliasMatch<'_>) -> pb::DeviceAlias {
+    pb::DeviceAlias {
+        device_id: alias.device.to_string(),
+        topic_prefix: alias.target.to_owned(),
+        alias: alias.alias.to_owned(),
     }
 }
 

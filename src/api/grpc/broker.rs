@@ -40,7 +40,7 @@ impl BrokerService for BrokerApi {
     async fn get(&self, request: Request<pb::GetBrokerRequest>) -> Result<Response<pb::Broker>, Status> {
         let (_, request) = accept(request)?;
         self.backend.catalog.read(|catalog| {
-            let entry = catalog.broker(&BrokerId::new(&request.broker_id)).map_err(ApiError::from)?;
+            let entry = catalog.require_broker(&request.broker_id).map_err(ApiError::from)?;
             Ok(Response::new(broker(entry)))
         })
     }
@@ -53,7 +53,7 @@ impl BrokerService for BrokerApi {
         let page = PageRequest::parse(request.page_size, BROKERS_PAGE_SIZE_MAX, &request.page_token)
             .map_err(ApiError::from)?;
         self.backend.catalog.read(|catalog| {
-            let page = catalog.brokers(&FolderId::new(&request.folder_id), &page);
+            let page = catalog.brokers_of_folder(&FolderId::new(&request.folder_id), &page);
             let next_page_token = page.next_token_text();
             let brokers = page.items.iter().map(|entry| broker(entry)).collect();
             Ok(Response::new(pb::ListBrokersResponse { brokers, next_page_token }))
@@ -63,7 +63,8 @@ impl BrokerService for BrokerApi {
     async fn create(&self, request: Request<pb::CreateBrokerRequest>) -> Result<Response<Operation>, Status> {
         let (call, request) = accept(request)?;
         let labels = labels(&request.labels).map_err(ApiError::from)?;
-        let log_options = request.log_options.map(log_options_of_broker).transpose().map_err(ApiError::from)?;
+        let log_options =
+            request.log_options.map(log_options_of_broker).transpose().map_err(ApiError::from)?;
         let texts = request.certificates.iter().map(|certificate| certificate.certificate_data.as_str());
         let credentials = self.backend.new_credentials(texts, request.password).await?;
         let change = Change::CreateBroker(CreateBroker {
@@ -83,7 +84,8 @@ impl BrokerService for BrokerApi {
         let mask = UpdateMask::parse(request.update_mask.as_ref(), &UPDATABLE).map_err(ApiError::from)?;
         let attributes = attributes_patch(&mask, &request.name, &request.description, &request.labels)
             .map_err(ApiError::from)?;
-        let log_options = request.log_options.map(log_options_of_broker).transpose().map_err(ApiError::from)?;
+        let log_options =
+            request.log_options.map(log_options_of_broker).transpose().map_err(ApiError::from)?;
         let log_options = mask.covers("log_options").then_some(log_options);
         let id = BrokerId::new(request.broker_id);
         self.backend.mutate(call, Change::UpdateBroker(UpdateBroker { id, attributes, log_options })).await
@@ -99,9 +101,7 @@ impl BrokerService for BrokerApi {
         request: Request<pb::ListBrokerCertificatesRequest>,
     ) -> Result<Response<pb::ListBrokerCertificatesResponse>, Status> {
         let (_, request) = accept(request)?;
-        let id = &request.broker_id;
-        let certificates = self.backend.certificates(&owner(id))?;
-        let certificates = certificates.iter().map(|entry| broker_certificate(id, entry)).collect();
+        let certificates = self.backend.certificates(&owner(&request.broker_id), broker_certificate)?;
         Ok(Response::new(pb::ListBrokerCertificatesResponse { certificates }))
     }
 
@@ -126,9 +126,9 @@ impl BrokerService for BrokerApi {
         request: Request<pb::ListBrokerPasswordsRequest>,
     ) -> Result<Response<pb::ListBrokerPasswordsResponse>, Status> {
         let (_, request) = accept(request)?;
-        let id = &request.broker_id;
-        let passwords = self.backend.passwords(&owner(id))?;
-        let passwords = passwords.iter().map(|entry| broker_password(id, &entry.id, entry.created_at)).collect();
+        let passwords = self.backend.passwords(&owner(&request.broker_id), |owner, password| {
+            broker_password(owner, &password.id, password.created_at)
+        })?;
         Ok(Response::new(pb::ListBrokerPasswordsResponse { passwords }))
     }
 

@@ -1,11 +1,12 @@
 //! `yandex.cloud.iot.broker.v1.BrokerDataService`.
 
-use rookery_proto::yandex::cloud::iot::broker::v1::{self as pb, broker_data_service_server::BrokerDataService};
+use rookery_proto::yandex::cloud::iot::broker::v1::{
+    self as pb, broker_data_service_server::BrokerDataService,
+};
 use tonic::{Request, Response, Status};
 
 use super::call::{Backend, accept};
 use crate::api::error::ApiError;
-use crate::domain::id::BrokerId;
 use crate::domain::principal::Principal;
 
 /// The service.
@@ -29,7 +30,7 @@ impl BrokerDataService for BrokerDataApi {
     ) -> Result<Response<pb::PublishBrokerDataResponse>, Status> {
         let (_, request) = accept(request)?;
         let principal = self.backend.catalog.read(|catalog| {
-            let entry = catalog.broker(&BrokerId::new(&request.broker_id)).map_err(ApiError::from)?;
+            let entry = catalog.require_broker(&request.broker_id)?;
             Ok::<_, ApiError>(Principal::Broker(entry.id.clone()))
         })?;
         self.backend.publish(principal, &request.topic, request.data).await?;

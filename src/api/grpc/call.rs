@@ -11,15 +11,18 @@ use tonic::{Request, Response, Status};
 
 use crate::api::access::{CalledMethod, Caller};
 use crate::api::convert;
-use crate::api::credential::PasswordHashing;
 use crate::api::error::ApiError;
 use crate::api::publish::{PublishError, Publisher};
 use crate::api::validate::{Violation, check};
-use crate::domain::catalog::{Change, Command, IdempotencyKey, Mutation, Outcome, RegistryStatus};
+use crate::domain::catalog::{
+    Change, Command, IdempotencyKey, Mutation, Outcome, Refused, Rejection, Resource,
+};
 use crate::domain::id::{self, OperationId};
-use crate::domain::principal::{Principal, SpaceId};
+use crate::domain::principal::Principal;
 use crate::domain::timestamp::Timestamp;
+use crate::mqtt::topic::validate_topic_name;
 use crate::store::CatalogHandle;
+use crate::verify::password::PasswordVerifier;
 
 /// Longest idempotency key, in bytes. Official clients send UUIDs.
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 128;
@@ -36,8 +39,8 @@ pub struct Backend {
     pub publisher: Arc<dyn Publisher>,
     /// The clock.
     pub now: Now,
-    /// Where passwords are hashed.
-    pub password_hashing: PasswordHashing,
+    /// Hashes new passwords.
+    pub passwords: Arc<PasswordVerifier>,
 }
 
 /// An accepted call: authenticated, authorized and valid by the annotated rules.
@@ -64,7 +67,10 @@ pub fn accept<M: Message + Name>(request: Request<M>) -> Result<(Call, M), Statu
 }
 
 /// The client's mark against acting twice (U-P9).
-fn idempotency_key(metadata: &MetadataMap, method: &CalledMethod) -> Result<Option<IdempotencyKey>, Violation> {
+fn idempotency_key(
+    metadata: &MetadataMap,
+    method: &CalledMethod,
+) -> Result<Option<IdempotencyKey>, Violation> {
     let Some(value) = metadata.get("idempotency-key") else { return Ok(None) };
     match value.to_str() {
         Ok("") => Ok(None),
@@ -81,6 +87,11 @@ fn idempotency_key(metadata: &MetadataMap, method: &CalledMethod) -> Result<Opti
 /// A fresh identifier (U-D1).
 pub fn fresh_id() -> SmolStr {
     id::generate(&rand::random())
+}
+
+/// There is no resource of this kind with this id or name.
+pub fn not_found(resource: Resource, id: &str) -> ApiError {
+    Rejection::NotFound { resource, id: SmolStr::new(id) }.into()
 }
 
 impl Backend {
@@ -113,12 +124,18 @@ impl Backend {
     /// Publishes a message on behalf of a principal that exists.
     ///
     /// # Errors
-    /// As the message path answers; FAILED_PRECONDITION if the registry is disabled (U-D3).
+    /// A violation of `topic` if it is no topic name; FAILED_PRECONDITION if the registry is disabled (U-D3);
+    /// otherwise as the message path answers.
     pub async fn publish(&self, principal: Principal, topic: &str, payload: Bytes) -> Result<(), ApiError> {
-        if let SpaceId::Registry(id) = principal.space() {
-            let status = self.catalog.read(|catalog| catalog.registry(&id).map(|registry| registry.status))?;
-            if status == RegistryStatus::Disabled {
-                return Err(PublishError::RegistryDisabled { registry_id: id.to_string() }.into());
+        validate_topic_name(topic).map_err(|error| Violation::new("topic", error))?;
+        match self.catalog.read(|catalog| catalog.admits(&principal)) {
+            Ok(()) => {}
+            Err(Refused::RegistryDisabled) => {
+                let registry_id = principal.space().as_str().to_owned();
+                return Err(PublishError::RegistryDisabled { registry_id }.into());
+            }
+            Err(Refused::Deleted) => {
+                return Err(PublishError::NotFound { id: principal.id().to_owned() }.into());
             }
         }
         Ok(self.publisher.publish(principal, topic, payload).await?)

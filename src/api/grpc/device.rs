@@ -1,20 +1,18 @@
 //! `yandex.cloud.iot.devices.v1.DeviceService`.
 
-use std::sync::Arc;
-
 use rookery_proto::yandex::cloud::iot::devices::v1::{self as pb, device_service_server::DeviceService};
 use rookery_proto::yandex::cloud::operation::Operation;
 use smol_str::SmolStr;
 use tonic::{Request, Response, Status};
 
-use super::call::{Backend, accept, fresh_id};
+use super::call::{Backend, accept, fresh_id, not_found};
 use crate::api::convert::attributes::{attributes_patch, labels, topic_aliases};
 use crate::api::convert::credential::{device_certificate, device_password};
-use crate::api::convert::device::device;
+use crate::api::convert::device::{device, monitoring_data};
 use crate::api::error::ApiError;
 use crate::api::update_mask::UpdateMask;
 use crate::domain::catalog::{
-    Catalog, Change, CreateDevice, Device, Owner, PageRequest, Selection, UpdateDevice,
+    Catalog, Change, CreateDevice, Device, Owner, PageRequest, Resource, UpdateDevice,
 };
 use crate::domain::id::{DeviceId, FolderId, RegistryId};
 
@@ -40,8 +38,12 @@ fn owner(device_id: &str) -> Owner {
 }
 
 fn shown(catalog: &Catalog, entry: &Device, view: pb::DeviceView) -> pb::Device {
-    let monitoring = (view == pb::DeviceView::Full).then(|| catalog.monitoring(&entry.id)).flatten();
-    device(entry, monitoring)
+    let mut shown = device(entry);
+    if view == pb::DeviceView::Full {
+        let monitoring = catalog.monitoring(&entry.id).map(|record| monitoring_data(record));
+        shown.monitoring_data = Some(monitoring.unwrap_or_default());
+    }
+    shown
 }
 
 #[tonic::async_trait]
@@ -49,7 +51,7 @@ impl DeviceService for DeviceApi {
     async fn get(&self, request: Request<pb::GetDeviceRequest>) -> Result<Response<pb::Device>, Status> {
         let (_, request) = accept(request)?;
         self.backend.catalog.read(|catalog| {
-            let entry = catalog.device(&DeviceId::new(&request.device_id)).map_err(ApiError::from)?;
+            let entry = catalog.require_device(&request.device_id).map_err(ApiError::from)?;
             Ok(Response::new(shown(catalog, entry, request.device_view())))
         })
     }
@@ -61,7 +63,9 @@ impl DeviceService for DeviceApi {
         let (_, request) = accept(request)?;
         self.backend.catalog.read(|catalog| {
             let registry_id = RegistryId::new(&request.registry_id);
-            let entry = catalog.device_by_name(&registry_id, &request.device_name).map_err(ApiError::from)?;
+            let entry = catalog
+                .device_by_name(&registry_id, &request.device_name)
+                .ok_or_else(|| not_found(Resource::Device, &request.device_name))?;
             Ok(Response::new(shown(catalog, entry, request.device_view())))
         })
     }
@@ -73,13 +77,17 @@ impl DeviceService for DeviceApi {
         let (_, request) = accept(request)?;
         let page = PageRequest::parse(request.page_size, DEVICES_PAGE_SIZE_MAX, &request.page_token)
             .map_err(ApiError::from)?;
-        let selection = match &request.id {
-            Some(pb::list_devices_request::Id::RegistryId(id)) => Selection::Registry(RegistryId::new(id)),
-            Some(pb::list_devices_request::Id::FolderId(id)) => Selection::Folder(FolderId::new(id)),
-            None => return Err(Status::internal("the oneof was checked before")),
-        };
         self.backend.catalog.read(|catalog| {
-            let page = catalog.devices(&selection, &page).map_err(ApiError::from)?;
+            let page = match &request.id {
+                Some(pb::list_devices_request::Id::RegistryId(id)) => {
+                    let registry = catalog.require_registry(id).map_err(ApiError::from)?;
+                    catalog.devices_of_registry(&registry.id, &page)
+                }
+                Some(pb::list_devices_request::Id::FolderId(id)) => {
+                    catalog.devices_of_folder(&FolderId::new(id), &page)
+                }
+                None => return Err(Status::internal("the oneof was checked before")),
+            };
             let next_page_token = page.next_token_text();
             let view = request.device_view();
             let devices = page.items.iter().map(|entry| shown(catalog, entry, view)).collect();
@@ -125,9 +133,7 @@ impl DeviceService for DeviceApi {
         request: Request<pb::ListDeviceCertificatesRequest>,
     ) -> Result<Response<pb::ListDeviceCertificatesResponse>, Status> {
         let (_, request) = accept(request)?;
-        let id = &request.device_id;
-        let certificates = self.backend.certificates(&owner(id))?;
-        let certificates = certificates.iter().map(|entry| device_certificate(id, entry)).collect();
+        let certificates = self.backend.certificates(&owner(&request.device_id), device_certificate)?;
         Ok(Response::new(pb::ListDeviceCertificatesResponse { certificates }))
     }
 
@@ -152,9 +158,9 @@ impl DeviceService for DeviceApi {
         request: Request<pb::ListDevicePasswordsRequest>,
     ) -> Result<Response<pb::ListDevicePasswordsResponse>, Status> {
         let (_, request) = accept(request)?;
-        let id = &request.device_id;
-        let passwords = self.backend.passwords(&owner(id))?;
-        let passwords = passwords.iter().map(|entry| device_password(id, &entry.id, entry.created_at)).collect();
+        let passwords = self.backend.passwords(&owner(&request.device_id), |owner, password| {
+            device_password(owner, &password.id, password.created_at)
+        })?;
         Ok(Response::new(pb::ListDevicePasswordsResponse { passwords }))
     }
 

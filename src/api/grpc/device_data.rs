@@ -1,11 +1,12 @@
 //! `yandex.cloud.iot.devices.v1.DeviceDataService`.
 
-use rookery_proto::yandex::cloud::iot::devices::v1::{self as pb, device_data_service_server::DeviceDataService};
+use rookery_proto::yandex::cloud::iot::devices::v1::{
+    self as pb, device_data_service_server::DeviceDataService,
+};
 use tonic::{Request, Response, Status};
 
 use super::call::{Backend, accept};
 use crate::api::error::ApiError;
-use crate::domain::id::DeviceId;
 use crate::domain::principal::Principal;
 
 /// The service.
@@ -29,8 +30,11 @@ impl DeviceDataService for DeviceDataApi {
     ) -> Result<Response<pb::PublishDeviceDataResponse>, Status> {
         let (_, request) = accept(request)?;
         let principal = self.backend.catalog.read(|catalog| {
-            let entry = catalog.device(&DeviceId::new(&request.device_id)).map_err(ApiError::from)?;
-            Ok::<_, ApiError>(Principal::Device { device: entry.id.clone(), registry: entry.registry_id.clone() })
+            let entry = catalog.require_device(&request.device_id)?;
+            Ok::<_, ApiError>(Principal::Device {
+                device: entry.id.clone(),
+                registry: entry.registry_id.clone(),
+            })
         })?;
         self.backend.publish(principal, &request.topic, request.data).await?;
         Ok(Response::new(pb::PublishDeviceDataResponse {}))

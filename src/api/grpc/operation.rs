@@ -3,9 +3,10 @@
 use rookery_proto::yandex::cloud::operation::{self as pb, operation_service_server::OperationService};
 use tonic::{Request, Response, Status};
 
-use super::call::{Backend, accept};
+use super::call::{Backend, accept, not_found};
 use crate::api::convert;
 use crate::api::error::ApiError;
+use crate::domain::catalog::Resource;
 use crate::domain::id::OperationId;
 
 /// The service.
@@ -21,7 +22,9 @@ impl OperationApi {
 
     fn find(&self, operation_id: &str) -> Result<pb::Operation, ApiError> {
         self.backend.catalog.read(|catalog| {
-            let operation = catalog.operation(&OperationId::new(operation_id))?;
+            let operation = catalog
+                .operation(&OperationId::new(operation_id))
+                .ok_or_else(|| not_found(Resource::Operation, operation_id))?;
             Ok(convert::operation::operation(operation))
         })
     }
@@ -29,7 +32,10 @@ impl OperationApi {
 
 #[tonic::async_trait]
 impl OperationService for OperationApi {
-    async fn get(&self, request: Request<pb::GetOperationRequest>) -> Result<Response<pb::Operation>, Status> {
+    async fn get(
+        &self,
+        request: Request<pb::GetOperationRequest>,
+    ) -> Result<Response<pb::Operation>, Status> {
         let (_, request) = accept(request)?;
         Ok(Response::new(self.find(&request.operation_id)?))
     }

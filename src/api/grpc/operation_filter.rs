@@ -52,7 +52,9 @@ mod tests {
         for text in [r#"name = "boiler""#, r#"name="boiler""#, r#"  name  =  "boiler"  "#] {
             assert_eq!(OperationFilter::parse(text), Ok(OperationFilter::ResourceName("boiler")), "{text}");
         }
-        for text in ["boiler", "name", "name =", "name = boiler", r#"id = "boiler""#, r#"name = "a" OR name = "b""#] {
+        for text in
+            ["boiler", "name", "name =", "name = boiler", r#"id = "boiler""#, r#"name = "a" OR name = "b""#]
+        {
             assert!(OperationFilter::parse(text).is_err(), "{text}");
         }
     }

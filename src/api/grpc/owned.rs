@@ -1,14 +1,12 @@
 //! What registries, devices and brokers have in common: credentials and operations.
 
-use std::sync::Arc;
-
 use rookery_proto::yandex::cloud::operation as pb;
 use tonic::{Response, Status};
 
 use super::call::{Backend, Call, fresh_id};
 use super::operation_filter::OperationFilter;
 use crate::api::convert;
-use crate::api::credential::{read_certificate, read_certificates};
+use crate::api::credential::{hash_password, read_certificate, read_certificates};
 use crate::api::error::ApiError;
 use crate::api::validate::Violation;
 use crate::domain::catalog::{Catalog, Change, NewCredentials, Owner, PageRequest, Rejection};
@@ -32,17 +30,24 @@ impl Backend {
         let password = if password.is_empty() {
             None
         } else {
-            Some(self.password_hashing.hash(PasswordId::new(fresh_id()), password).await?)
+            Some(hash_password(&self.passwords, PasswordId::new(fresh_id()), password).await?)
         };
         Ok(NewCredentials { certificates, password })
     }
 
-    /// All certificates of an entity, by creation time.
+    /// All certificates of an entity in the order in which they were added, converted by `show`.
     ///
     /// # Errors
     /// NOT_FOUND if there is no such entity.
-    pub fn certificates(&self, owner: &Owner) -> Result<Vec<Arc<Certificate>>, ApiError> {
-        self.catalog.read(|catalog| Ok(found(catalog, owner)?.certificates(owner)))
+    pub fn certificates<T>(
+        &self,
+        owner: &Owner,
+        show: impl Fn(&str, &Certificate) -> T,
+    ) -> Result<Vec<T>, ApiError> {
+        self.catalog.read(|catalog| {
+            let certificates = catalog.certificates_of(owner)?;
+            Ok(certificates.iter().map(|certificate| show(owner.id(), certificate)).collect())
+        })
     }
 
     /// Adds a certificate to an entity.
@@ -74,12 +79,19 @@ impl Backend {
         self.mutate(call, Change::DeleteCertificate { owner, fingerprint }).await
     }
 
-    /// All passwords of an entity, by creation time.
+    /// All passwords of an entity in the order in which they were added, converted by `show`.
     ///
     /// # Errors
     /// NOT_FOUND if there is no such entity.
-    pub fn passwords(&self, owner: &Owner) -> Result<Vec<Arc<Password>>, ApiError> {
-        self.catalog.read(|catalog| Ok(found(catalog, owner)?.passwords(owner)))
+    pub fn passwords<T>(
+        &self,
+        owner: &Owner,
+        show: impl Fn(&str, &Password) -> T,
+    ) -> Result<Vec<T>, ApiError> {
+        self.catalog.read(|catalog| {
+            let passwords = catalog.passwords_of(owner)?;
+            Ok(passwords.iter().map(|password| show(owner.id(), password)).collect())
+        })
     }
 
     /// Adds a password to an entity.
@@ -92,7 +104,7 @@ impl Backend {
         owner: Owner,
         password: String,
     ) -> Result<Response<pb::Operation>, Status> {
-        let password = self.password_hashing.hash(PasswordId::new(fresh_id()), password).await?;
+        let password = hash_password(&self.passwords, PasswordId::new(fresh_id()), password).await?;
         self.mutate(call, Change::AddPassword { owner, password }).await
     }
 
@@ -109,7 +121,7 @@ impl Backend {
         self.mutate(call, Change::DeletePassword { owner, id: PasswordId::new(password_id) }).await
     }
 
-    /// One page of the operations of an entity, and the next page's token.
+    /// One page of the operations of an entity, and the next page's token. A deleted entity still has operations.
     ///
     /// # Errors
     /// A violation of a paging field or of `filter`; NOT_FOUND if the entity neither exists nor has operations.
@@ -123,19 +135,25 @@ impl Backend {
         let page = PageRequest::parse(page_size, OPERATIONS_PAGE_SIZE_MAX, page_token)?;
         let filter = OperationFilter::parse(filter)?;
         self.catalog.read(|catalog| {
-            let name = found(catalog, owner)?.name(owner);
-            if !filter.admits(&name) {
+            let name = name_of(catalog, owner);
+            let page = catalog.operations_of(owner, &page);
+            if name.is_none() && page.items.is_empty() {
+                return Err(Rejection::NotFound { resource: owner.resource(), id: owner.id().into() }.into());
+            }
+            if !filter.admits(name.unwrap_or_default()) {
                 return Ok((Vec::new(), String::new()));
             }
-            let page = catalog.operations(owner, &page);
-            let next = page.next_token_text();
-            Ok((page.items.iter().map(|operation| convert::operation::operation(operation)).collect(), next))
+            let operations = page.items.iter().map(|entry| convert::operation::operation(entry)).collect();
+            Ok((operations, page.next_token_text()))
         })
     }
 }
 
-/// The catalog, if it has the entity.
-fn found<'a>(catalog: &'a Catalog, owner: &Owner) -> Result<&'a Catalog, Rejection> {
-    let _ = owner;
-    Ok(catalog)
+/// The name of an entity; `None` if it does not exist.
+fn name_of<'a>(catalog: &'a Catalog, owner: &Owner) -> Option<&'a str> {
+    Some(match owner {
+        Owner::Registry(id) => catalog.registry(id.as_str())?.name.as_str(),
+        Owner::Device(id) => catalog.device(id.as_str())?.name.as_str(),
+        Owner::Broker(id) => catalog.broker(id.as_str())?.name.as_str(),
+    })
 }

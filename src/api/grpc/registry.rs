@@ -5,13 +5,15 @@ use rookery_proto::yandex::cloud::operation::Operation;
 use smol_str::SmolStr;
 use tonic::{Request, Response, Status};
 
-use super::call::{Backend, accept, fresh_id};
+use super::call::{Backend, accept, fresh_id, not_found};
 use crate::api::convert::attributes::{attributes_patch, labels, log_options_of_registry};
-use crate::api::convert::registry::{export, registry};
 use crate::api::convert::credential::{registry_certificate, registry_password};
+use crate::api::convert::registry::{device_alias, export, registry};
 use crate::api::error::ApiError;
 use crate::api::update_mask::UpdateMask;
-use crate::domain::catalog::{Change, CreateRegistry, NewExport, Owner, PageRequest, UpdateRegistry};
+use crate::domain::catalog::{
+    Change, CreateRegistry, NewExport, Owner, PageRequest, Resource, UpdateRegistry,
+};
 use crate::domain::id::{ExportId, FolderId, RegistryId};
 
 /// Most entries of one page of registries.
@@ -43,7 +45,7 @@ impl RegistryService for RegistryApi {
     async fn get(&self, request: Request<pb::GetRegistryRequest>) -> Result<Response<pb::Registry>, Status> {
         let (_, request) = accept(request)?;
         self.backend.catalog.read(|catalog| {
-            let entry = catalog.registry(&RegistryId::new(&request.registry_id)).map_err(ApiError::from)?;
+            let entry = catalog.require_registry(&request.registry_id).map_err(ApiError::from)?;
             Ok(Response::new(registry(entry)))
         })
     }
@@ -55,7 +57,9 @@ impl RegistryService for RegistryApi {
         let (_, request) = accept(request)?;
         self.backend.catalog.read(|catalog| {
             let folder_id = FolderId::new(&request.folder_id);
-            let entry = catalog.registry_by_name(&folder_id, &request.registry_name).map_err(ApiError::from)?;
+            let entry = catalog
+                .registry_by_name(&folder_id, &request.registry_name)
+                .ok_or_else(|| not_found(Resource::Registry, &request.registry_name))?;
             Ok(Response::new(registry(entry)))
         })
     }
@@ -68,17 +72,21 @@ impl RegistryService for RegistryApi {
         let page = PageRequest::parse(request.page_size, REGISTRIES_PAGE_SIZE_MAX, &request.page_token)
             .map_err(ApiError::from)?;
         self.backend.catalog.read(|catalog| {
-            let page = catalog.registries(&FolderId::new(&request.folder_id), &page);
+            let page = catalog.registries_of_folder(&FolderId::new(&request.folder_id), &page);
             let next_page_token = page.next_token_text();
             let registries = page.items.iter().map(|entry| registry(entry)).collect();
             Ok(Response::new(pb::ListRegistriesResponse { registries, next_page_token }))
         })
     }
 
-    async fn create(&self, request: Request<pb::CreateRegistryRequest>) -> Result<Response<Operation>, Status> {
+    async fn create(
+        &self,
+        request: Request<pb::CreateRegistryRequest>,
+    ) -> Result<Response<Operation>, Status> {
         let (call, request) = accept(request)?;
         let labels = labels(&request.labels).map_err(ApiError::from)?;
-        let log_options = request.log_options.map(log_options_of_registry).transpose().map_err(ApiError::from)?;
+        let log_options =
+            request.log_options.map(log_options_of_registry).transpose().map_err(ApiError::from)?;
         let texts = request.certificates.iter().map(|certificate| certificate.certificate_data.as_str());
         let credentials = self.backend.new_credentials(texts, request.password).await?;
         let change = Change::CreateRegistry(CreateRegistry {
@@ -93,18 +101,27 @@ impl RegistryService for RegistryApi {
         self.backend.mutate(call, change).await
     }
 
-    async fn update(&self, request: Request<pb::UpdateRegistryRequest>) -> Result<Response<Operation>, Status> {
+    async fn update(
+        &self,
+        request: Request<pb::UpdateRegistryRequest>,
+    ) -> Result<Response<Operation>, Status> {
         let (call, request) = accept(request)?;
         let mask = UpdateMask::parse(request.update_mask.as_ref(), &UPDATABLE).map_err(ApiError::from)?;
         let attributes = attributes_patch(&mask, &request.name, &request.description, &request.labels)
             .map_err(ApiError::from)?;
-        let log_options = request.log_options.map(log_options_of_registry).transpose().map_err(ApiError::from)?;
+        let log_options =
+            request.log_options.map(log_options_of_registry).transpose().map_err(ApiError::from)?;
         let log_options = mask.covers("log_options").then_some(log_options);
         let id = RegistryId::new(request.registry_id);
-        self.backend.mutate(call, Change::UpdateRegistry(UpdateRegistry { id, attributes, log_options })).await
+        self.backend
+            .mutate(call, Change::UpdateRegistry(UpdateRegistry { id, attributes, log_options }))
+            .await
     }
 
-    async fn delete(&self, request: Request<pb::DeleteRegistryRequest>) -> Result<Response<Operation>, Status> {
+    async fn delete(
+        &self,
+        request: Request<pb::DeleteRegistryRequest>,
+    ) -> Result<Response<Operation>, Status> {
         let (call, request) = accept(request)?;
         self.backend.mutate(call, Change::DeleteRegistry { id: RegistryId::new(request.registry_id) }).await
     }
@@ -114,9 +131,7 @@ impl RegistryService for RegistryApi {
         request: Request<pb::ListRegistryCertificatesRequest>,
     ) -> Result<Response<pb::ListRegistryCertificatesResponse>, Status> {
         let (_, request) = accept(request)?;
-        let id = &request.registry_id;
-        let certificates = self.backend.certificates(&owner(id))?;
-        let certificates = certificates.iter().map(|entry| registry_certificate(id, entry)).collect();
+        let certificates = self.backend.certificates(&owner(&request.registry_id), registry_certificate)?;
         Ok(Response::new(pb::ListRegistryCertificatesResponse { certificates }))
     }
 
@@ -141,9 +156,9 @@ impl RegistryService for RegistryApi {
         request: Request<pb::ListRegistryPasswordsRequest>,
     ) -> Result<Response<pb::ListRegistryPasswordsResponse>, Status> {
         let (_, request) = accept(request)?;
-        let id = &request.registry_id;
-        let passwords = self.backend.passwords(&owner(id))?;
-        let passwords = passwords.iter().map(|entry| registry_password(id, &entry.id, entry.created_at)).collect();
+        let passwords = self.backend.passwords(&owner(&request.registry_id), |owner, password| {
+            registry_password(owner, &password.id, password.created_at)
+        })?;
         Ok(Response::new(pb::ListRegistryPasswordsResponse { passwords }))
     }
 
@@ -171,9 +186,10 @@ impl RegistryService for RegistryApi {
         let page = PageRequest::parse(request.page_size, ALIASES_PAGE_SIZE_MAX, &request.page_token)
             .map_err(ApiError::from)?;
         self.backend.catalog.read(|catalog| {
-            let page = catalog.aliases(&RegistryId::new(&request.registry_id), &page).map_err(ApiError::from)?;
+            let registry = catalog.require_registry(&request.registry_id).map_err(ApiError::from)?;
+            let page = catalog.aliases_page(&registry.id, &page);
             let next_page_token = page.next_token_text();
-            let aliases = page.items.into_iter().map(device_alias).collect();
+            let aliases = page.items.iter().map(device_alias).collect();
             Ok(Response::new(pb::ListDeviceTopicAliasesResponse { aliases, next_page_token }))
         })
     }
@@ -184,8 +200,8 @@ impl RegistryService for RegistryApi {
     ) -> Result<Response<pb::ListDataStreamExportsResponse>, Status> {
         let (_, request) = accept(request)?;
         self.backend.catalog.read(|catalog| {
-            let exports = catalog.exports(&RegistryId::new(&request.registry_id)).map_err(ApiError::from)?;
-            let data_stream_exports = exports.iter().map(|entry| export(entry)).collect();
+            let found = catalog.export_of(&RegistryId::new(&request.registry_id)).map_err(ApiError::from)?;
+            let data_stream_exports = found.into_iter().map(|entry| export(entry)).collect();
             Ok(Response::new(pb::ListDataStreamExportsResponse { data_stream_exports }))
         })
     }
@@ -217,12 +233,18 @@ impl RegistryService for RegistryApi {
         self.backend.mutate(call, Change::DeleteExport { registry_id, id }).await
     }
 
-    async fn disable(&self, request: Request<pb::DisableRegistryRequest>) -> Result<Response<Operation>, Status> {
+    async fn disable(
+        &self,
+        request: Request<pb::DisableRegistryRequest>,
+    ) -> Result<Response<Operation>, Status> {
         let (call, request) = accept(request)?;
         self.backend.mutate(call, Change::DisableRegistry { id: RegistryId::new(request.registry_id) }).await
     }
 
-    async fn enable(&self, request: Request<pb::EnableRegistryRequest>) -> Result<Response<Operation>, Status> {
+    async fn enable(
+        &self,
+        request: Request<pb::EnableRegistryRequest>,
+    ) -> Result<Response<Operation>, Status> {
         let (call, request) = accept(request)?;
         self.backend.mutate(call, Change::EnableRegistry { id: RegistryId::new(request.registry_id) }).await
     }

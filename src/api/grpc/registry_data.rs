@@ -1,11 +1,12 @@
 //! `yandex.cloud.iot.devices.v1.RegistryDataService`.
 
-use rookery_proto::yandex::cloud::iot::devices::v1::{self as pb, registry_data_service_server::RegistryDataService};
+use rookery_proto::yandex::cloud::iot::devices::v1::{
+    self as pb, registry_data_service_server::RegistryDataService,
+};
 use tonic::{Request, Response, Status};
 
 use super::call::{Backend, accept};
 use crate::api::error::ApiError;
-use crate::domain::id::RegistryId;
 use crate::domain::principal::Principal;
 
 /// The service.
@@ -29,7 +30,7 @@ impl RegistryDataService for RegistryDataApi {
     ) -> Result<Response<pb::PublishRegistryDataResponse>, Status> {
         let (_, request) = accept(request)?;
         let principal = self.backend.catalog.read(|catalog| {
-            let entry = catalog.registry(&RegistryId::new(&request.registry_id)).map_err(ApiError::from)?;
+            let entry = catalog.require_registry(&request.registry_id)?;
             Ok::<_, ApiError>(Principal::Registry(entry.id.clone()))
         })?;
         self.backend.publish(principal, &request.topic, request.data).await?;

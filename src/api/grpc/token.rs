@@ -10,7 +10,7 @@ use super::call::{Backend, accept, fresh_id};
 use crate::api::access::hash_secret;
 use crate::api::convert::token::{role, token};
 use crate::api::error::ApiError;
-use crate::domain::catalog::{Command, NewToken, Outcome, PageRequest, TokenCondition};
+use crate::domain::catalog::{Command, NewToken, PageRequest, TokenCondition};
 use crate::domain::id::TokenId;
 use crate::domain::token::ApiToken;
 

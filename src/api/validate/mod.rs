@@ -14,7 +14,10 @@ use prost_reflect::{DynamicMessage, MapKey, MessageDescriptor, ReflectMessage, V
 use rules::{FieldRules, MessageRules, RULES};
 
 /// Longest part of an offending value that is echoed, in characters.
-const ECHO_CHARACTERS_MAX: usize = 64;
+const ECHO_CHARACTERS_MAX: usize = 40;
+
+/// Most violations that are reported at once. An answer travels in headers, for which clients allow 8 KiB.
+pub const VIOLATIONS_MAX: usize = 5;
 
 /// A field of a request and the rule that it broke.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -36,13 +39,14 @@ impl Violation {
 /// Checks every annotated rule of the message and of the messages in it.
 ///
 /// # Errors
-/// All violations, in the order of the field numbers; never empty.
+/// The first [`VIOLATIONS_MAX`] violations, in the order of the field numbers; never empty.
 pub fn check<M: Message + Name>(message: &M) -> Result<(), Vec<Violation>> {
     let descriptor = RULES.descriptor::<M>();
     let dynamic = DynamicMessage::decode(descriptor, message.encode_to_vec().as_slice())
         .expect("a message decodes with its own descriptor");
     let mut violations = Vec::new();
     check_message(&dynamic, "", &mut violations);
+    violations.truncate(VIOLATIONS_MAX);
     if violations.is_empty() { Ok(()) } else { Err(violations) }
 }
 
@@ -51,6 +55,9 @@ fn check_message(message: &DynamicMessage, prefix: &str, violations: &mut Vec<Vi
     let Some(rules) = RULES.of(&descriptor) else { return };
     check_oneofs(message, rules, prefix, violations);
     for field in &rules.fields {
+        if violations.len() >= VIOLATIONS_MAX {
+            return;
+        }
         let path = format!("{prefix}{}", field.name);
         let is_set = message.has_field(&field.descriptor);
         if !is_set && (field.required || field.in_oneof) {
@@ -88,6 +95,9 @@ fn check_value(value: &Value, rules: &FieldRules, path: &str, violations: &mut V
         Value::Map(map) => {
             check_range(rules.size.as_ref(), map.len(), "entries", path, violations);
             for (key, value) in map {
+                if violations.len() >= VIOLATIONS_MAX {
+                    return;
+                }
                 let MapKey::String(key) = key else { continue };
                 if let Some(key_rules) = &rules.map_key {
                     check_text(key, key_rules, &format!("{path} key"), violations);

@@ -126,6 +126,13 @@ fn short_passwords_are_reported_without_the_password() {
 }
 
 #[test]
+fn the_number_of_violations_is_bounded() {
+    let labels = (0..64).map(|n| (format!("A{n}"), "X".to_owned())).collect();
+    let request = pb::CreateDeviceRequest { labels, ..create_device() };
+    assert_eq!(violations(&request).len(), super::VIOLATIONS_MAX);
+}
+
+#[test]
 fn long_offending_values_are_cut() {
     let request = pb::GetByNameDeviceRequest {
         registry_id: "are0".to_owned(),

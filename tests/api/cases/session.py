@@ -1,7 +1,7 @@
 """A connection to the node under test with the official SDK's generated stubs.
 
-The environment says where the node is: ROOKERY_TEST_API (host:port), ROOKERY_TEST_CA (PEM file) and
-ROOKERY_TEST_TOKEN (the administrator's token).
+The environment says where the node is: ROOKERY_TEST_API (host:port), ROOKERY_TEST_CA (PEM file),
+ROOKERY_TEST_TOKEN (the administrator's token) and ROOKERY_TEST_DESCRIPTORS (file with our descriptor set).
 """
 
 import itertools
@@ -53,15 +53,21 @@ class Api:
         self.operations = operation_service_pb2_grpc.OperationServiceStub(self.channel)
 
 
-class _Metadata(grpc.UnaryUnaryClientInterceptor):
+class _Metadata(grpc.UnaryUnaryClientInterceptor, grpc.StreamStreamClientInterceptor):
     def __init__(self, token):
         self.token = token
 
     def intercept_unary_unary(self, continuation, details, request):
+        return continuation(self._extended(details), request)
+
+    def intercept_stream_stream(self, continuation, details, requests):
+        return continuation(self._extended(details), requests)
+
+    def _extended(self, details):
         metadata = list(details.metadata or [])
         if self.token is not None:
             metadata.append(("authorization", f"Bearer {self.token}"))
-        return continuation(details._replace(metadata=metadata, timeout=CALL_TIMEOUT_S), request)
+        return details._replace(metadata=metadata, timeout=CALL_TIMEOUT_S)
 
 
 class ApiTest(unittest.TestCase):

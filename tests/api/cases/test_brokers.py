@@ -19,7 +19,7 @@ class Brokers(ApiTest):
         request = pb.UpdateBrokerRequest(
             broker_id=created.id,
             update_mask=field_mask_pb2.FieldMask(paths=["labels", "log_options"]),
-            name="not taken",
+            name="not_taken",
             log_options=broker.LogOptions(disabled=True),
         )
         _, updated = self.result(self.api.brokers.Update(request), pb.UpdateBrokerMetadata, broker.Broker)

@@ -34,7 +34,7 @@ class Devices(ApiTest):
         created = self.create_device(self.registry)
         basic = self.api.devices.Get(pb.GetDeviceRequest(device_id=created.id))
         self.assertFalse(basic.HasField("monitoring_data"))
-        full = self.api.devices.Get(pb.GetDeviceRequest(device_id=created.id, device_view=pb.FULL))
+        full = self.api.devices.Get(pb.GetDeviceRequest(device_id=created.id, device_view=device.FULL))
         self.assertTrue(full.HasField("monitoring_data"))
         self.assertEqual(full.monitoring_data, device.DeviceMonitoringData())
 

@@ -1,0 +1,277 @@
+//! Connections over streams in memory, against a real catalog in a temporary directory.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
+
+use super::*;
+use crate::actors::authenticator::Authenticator;
+use crate::actors::directory::Directory;
+use crate::actors::environment::Settings;
+use crate::actors::lane::OutboxLimits;
+use crate::actors::observer::Observer;
+use crate::clock;
+use crate::domain::catalog::{Change, Command, CreateBroker, Mutation, NewCertificate, NewCredentials};
+use crate::domain::credential::Fingerprint;
+use crate::domain::id::{BrokerId, FolderId, OperationId};
+use crate::domain::labels::Labels;
+use crate::domain::resolve::TopicOptions;
+use crate::domain::window::WindowLimits;
+use crate::mqtt::client_side::{encode_connect, encode_publish, encode_subscribe};
+use crate::mqtt::packet::connect::{ConnectRef, WillRef};
+use crate::mqtt::packet::publish::PublishRef;
+use crate::mqtt::packet::subscribe::SubscribeRequest;
+use crate::mqtt::qos::{PacketIdentifier, QoS};
+use crate::store::{self, StoreOptions};
+use crate::verify::password::{PasswordVerifier, VerifierSettings};
+use crate::verify::throttle::{Throttle, ThrottleSettings};
+
+const LIMITS: OutboxLimits = OutboxLimits {
+    plain_bytes_max: 64 * 1024,
+    window: WindowLimits { in_flight_messages_max: 2, messages_max: 4, bytes_max: 64 * 1024 },
+    lane_bytes_max: 1024 * 1024,
+    overloaded_bytes_max: 1024,
+    redelivery_ticks: 1,
+};
+
+/// A node without listeners: one lane, one broker whose clients log in with one certificate.
+struct World {
+    environment: Arc<Environment>,
+    certificate: PeerCertificate,
+    _store: store::Store,
+    _directory: tempfile::TempDir,
+}
+
+impl World {
+    async fn new() -> Self {
+        let temporary = tempfile::tempdir().expect("a temporary directory");
+        let lanes = lane::lanes(1);
+        lane::install(0, &lanes, LIMITS);
+        let directory = Arc::new(Directory::new(vec![actix_rt::Arbiter::current()]));
+        let observer = Observer { lanes: lanes.clone(), directory: Arc::clone(&directory) };
+        let options = StoreOptions::new(temporary.path().join("raft"), "test".to_owned());
+        let store = store::open(options, Arc::new(observer)).await.expect("an empty store opens");
+        let catalog = store.catalog();
+        let certificate =
+            PeerCertificate { digest: [7; 32], fingerprint: Fingerprint::from_sha1(&[7; 20]) };
+        catalog.propose(Command::Mutate(create_broker(&certificate))).await.expect("the broker is created");
+        let verifier = Arc::new(PasswordVerifier::start(VerifierSettings::default()).expect("threads"));
+        let throttle = Arc::new(Throttle::new(ThrottleSettings::default()));
+        let authenticator = Authenticator::new(catalog.clone(), verifier, throttle);
+        let settings = Settings {
+            connect_timeout: Duration::from_secs(30),
+            connect_bytes_max: 4096,
+            payload_bytes_max: 4096,
+            subscriptions_max: 10,
+            storing_messages_max: 10,
+            stored_messages_per_subscribe_max: 10,
+            retain_flag_on_stored: true,
+            topics: TopicOptions::default(),
+        };
+        let environment = Arc::new(Environment::new(lanes, catalog, directory, authenticator, settings));
+        Self { environment, certificate, _store: store, _directory: temporary }
+    }
+
+    fn accept(&self, transport: Box<dyn crate::actors::lane::buffer::Transport>) {
+        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+        start(&self.environment, transport, peer, Some(self.certificate.clone()));
+    }
+
+    /// A connected client; `will` is its will topic.
+    async fn client(&self, will: Option<&str>) -> DuplexStream {
+        let (mut near, far) = tokio::io::duplex(64 * 1024);
+        self.accept(Box::new(far));
+        near.write_all(&connect(will)).await.expect("the server reads");
+        assert_eq!(read(&mut near, 4).await, [0x20, 2, 0, 0], "CONNACK 0");
+        near
+    }
+
+    async fn subscriber(&self, filter: &str, qos: QoS) -> DuplexStream {
+        let mut client = self.client(None).await;
+        let mut packet = Vec::new();
+        encode_subscribe(&mut packet, PacketIdentifier::FIRST, [SubscribeRequest { filter, qos }]).expect("encodes");
+        client.write_all(&packet).await.expect("the server reads");
+        assert_eq!(read(&mut client, 5).await, [0x90, 3, 0, 1, qos.bits()], "SUBACK");
+        client
+    }
+
+    fn counter(&self, read: fn(&lane::counters::LaneCounters) -> u64) -> u64 {
+        read(&self.environment.lanes[0].counters)
+    }
+}
+
+fn create_broker(certificate: &PeerCertificate) -> Mutation {
+    Mutation {
+        at: clock::now(),
+        operation_id: OperationId::new("operation"),
+        subject: "test".into(),
+        idempotency_key: None,
+        change: Change::CreateBroker(CreateBroker {
+            id: BrokerId::new("broker"),
+            folder_id: FolderId::new("folder"),
+            name: "".into(),
+            description: "".into(),
+            labels: Labels::default(),
+            log_options: None,
+            credentials: NewCredentials {
+                certificates: vec![NewCertificate {
+                    digest: certificate.digest,
+                    fingerprint: certificate.fingerprint.clone(),
+                    certificate_data: Arc::from("text"),
+                }],
+                password: None,
+            },
+        }),
+    }
+}
+
+fn connect(will: Option<&str>) -> Vec<u8> {
+    let mut packet = Vec::new();
+    let will =
+        will.map(|topic| WillRef { topic, payload: b"gone", qos: QoS::AtMostOnce, retain: false });
+    let connect = ConnectRef {
+        protocol_level: 4,
+        clean_session: true,
+        keep_alive_s: 0,
+        client_id: "",
+        will,
+        username: None,
+        password: None,
+    };
+    encode_connect(&mut packet, &connect).expect("encodes");
+    packet
+}
+
+fn publish(topic: &str, payload: &[u8], qos: QoS) -> Vec<u8> {
+    let mut packet = Vec::new();
+    let packet_identifier = qos.has_packet_identifier().then_some(PacketIdentifier::FIRST);
+    let publish = PublishRef { topic, payload, qos, retain: false, dup: false, packet_identifier };
+    encode_publish(&mut packet, &publish).expect("encodes");
+    packet
+}
+
+async fn read(stream: &mut DuplexStream, bytes: usize) -> Vec<u8> {
+    let mut buffer = vec![0; bytes];
+    stream.read_exact(&mut buffer).await.expect("the connection stays open");
+    buffer
+}
+
+/// Panics when it is read for the second time, like a defect somewhere below a connection.
+struct Faulty(DuplexStream, usize);
+
+impl AsyncRead for Faulty {
+    fn poll_read(mut self: Pin<&mut Self>, task: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let result = Pin::new(&mut self.0).poll_read(task, buffer);
+        if buffer.filled().len() > before {
+            self.1 += 1;
+            assert!(self.1 < 2, "a defect for the test");
+        }
+        result
+    }
+}
+
+impl AsyncWrite for Faulty {
+    fn poll_write(mut self: Pin<&mut Self>, task: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(task, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(task)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(task)
+    }
+}
+
+#[actix_rt::test]
+async fn a37_a_panic_in_one_connection_ends_that_one_only_and_fires_its_will() {
+    let world = World::new().await;
+    let mut witness = world.subscriber("wills/#", QoS::AtMostOnce).await;
+    let (mut near, far) = tokio::io::duplex(4096);
+    world.accept(Box::new(Faulty(far, 0)));
+    near.write_all(&connect(Some("wills/faulty"))).await.expect("the server reads");
+    assert_eq!(read(&mut near, 4).await, [0x20, 2, 0, 0]);
+    near.write_all(&[0xc0, 0]).await.expect("the server reads");
+
+    let expected = publish("wills/faulty", b"gone", QoS::AtMostOnce);
+    assert_eq!(read(&mut witness, expected.len()).await, expected, "the will of the one that panicked");
+    assert_eq!(near.read(&mut [0; 8]).await.expect("a closed stream"), 0, "its stream is closed");
+    assert_eq!(world.counter(|counters| counters.panics.get()), 1);
+    assert_eq!(world.counter(|counters| counters.connections_open.get()), 1, "its place is free");
+
+    let mut other = world.client(None).await;
+    let message = publish("wills/other", b"alive", QoS::AtMostOnce);
+    other.write_all(&message).await.expect("the server reads");
+    assert_eq!(read(&mut witness, message.len()).await, message, "the others go on");
+}
+
+#[actix_rt::test]
+async fn an_unacknowledged_message_is_sent_again_with_dup_and_an_acknowledged_one_is_not() {
+    let world = World::new().await;
+    let mut subscriber = world.subscriber("a", QoS::AtLeastOnce).await;
+    let mut publisher = world.client(None).await;
+    let message = publish("a", b"x", QoS::AtLeastOnce);
+    publisher.write_all(&message).await.expect("the server reads");
+    assert_eq!(read(&mut publisher, 4).await, [0x40, 2, 0, 1], "PUBACK");
+    assert_eq!(read(&mut subscriber, message.len()).await, message);
+    let mut again = message.clone();
+    again[0] |= 0x08;
+    assert_eq!(read(&mut subscriber, again.len()).await, again, "sent again with DUP (MQTT-3.3.1-1)");
+    subscriber.write_all(&[0x40, 2, 0, 1]).await.expect("the server reads");
+    // The next message comes right behind, whatever was sent again before the PUBACK was seen.
+    publisher.write_all(&publish("a", b"y", QoS::AtLeastOnce)).await.expect("the server reads");
+    loop {
+        let next = read(&mut subscriber, message.len()).await;
+        if next[next.len() - 1] == b'y' {
+            assert_eq!(next[0] & 0x08, 0, "a new message has no DUP");
+            break;
+        }
+        assert_eq!(next, again);
+    }
+}
+
+#[actix_rt::test]
+async fn a_session_that_never_acknowledges_is_closed_when_its_queue_is_full() {
+    let world = World::new().await;
+    let mut subscriber = world.subscriber("a", QoS::AtLeastOnce).await;
+    let mut publisher = world.client(None).await;
+    for _ in 0..5 {
+        publisher.write_all(&publish("a", b"x", QoS::AtLeastOnce)).await.expect("the server reads");
+        assert_eq!(read(&mut publisher, 4).await, [0x40, 2, 0, 1], "PUBACK");
+    }
+    let mut received = Vec::new();
+    subscriber.read_to_end(&mut received).await.expect("the stream ends");
+    assert_eq!(world.counter(|counters| counters.sessions_closed_slow.get()), 1);
+    publisher.write_all(&[0xc0, 0]).await.expect("the server reads");
+    assert_eq!(read(&mut publisher, 2).await, [0xd0, 0], "the publisher is not concerned");
+}
+
+#[actix_rt::test]
+async fn packets_in_one_segment_and_packets_in_single_bytes_are_the_same() {
+    let world = World::new().await;
+    let mut witness = world.subscriber("t/#", QoS::AtMostOnce).await;
+    let mut bytes = connect(None);
+    for topic in ["t/1", "t/2"] {
+        bytes.extend(publish(topic, b"m", QoS::AtMostOnce));
+    }
+    let (mut at_once, far) = tokio::io::duplex(4096);
+    world.accept(Box::new(far));
+    at_once.write_all(&bytes).await.expect("the server reads");
+    let (mut dribbling, far) = tokio::io::duplex(1);
+    world.accept(Box::new(far));
+    for byte in &bytes {
+        dribbling.write_all(&[*byte]).await.expect("the server reads");
+    }
+    let one = publish("t/1", b"m", QoS::AtMostOnce).len();
+    let mut topics = Vec::new();
+    for _ in 0..4 {
+        topics.push(read(&mut witness, one).await[6]);
+    }
+    topics.sort_unstable();
+    assert_eq!(topics, b"1122");
+}

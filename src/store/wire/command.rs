@@ -1,0 +1,135 @@
+//! Commands.
+
+use bytes::Bytes;
+use prost::Message as _;
+use rookery_proto::rookery::storage::v1 as pb;
+
+use super::change::{change_from_wire, change_to_wire};
+use super::resource::{
+    key_from_wire, key_to_wire, limits_from_wire, limits_to_wire, monitoring_from_wire, monitoring_to_wire, own,
+    qos_from_wire, space_from_wire, space_to_wire, time, token_from_wire, token_to_wire,
+};
+use super::{WireError, required};
+use crate::domain::catalog::{Command, LastSeen, Mutation, NewToken, Origin, SetPermanent, TokenCondition};
+use crate::domain::id::{DeviceId, OperationId, TokenId};
+use pb::command::Body;
+
+/// Version of the commands that this server writes, and the newest that it reads.
+const COMMAND_VERSION: u32 = 1;
+
+/// The bytes of a command for the log.
+pub(crate) fn encode_command(command: &Command) -> Bytes {
+    let body = match command {
+        Command::Mutate(mutation) => Body::Mutate(mutation_to_wire(mutation)),
+        Command::CreateToken(new) => Body::CreateToken(pb::CreateToken {
+            token: Some(token_to_wire(&new.token)),
+            condition: condition_to_wire(new.condition).into(),
+        }),
+        Command::RevokeToken { id } => Body::RevokeToken(pb::RevokeToken { id: id.to_string() }),
+        Command::SetPermanent(message) => Body::SetPermanent(permanent_to_wire(message)),
+        Command::LastSeen(batch) => {
+            Body::LastSeen(pb::LastSeenBatch { entries: batch.iter().map(last_seen_to_wire).collect() })
+        }
+        Command::SetLimits(limits) => Body::SetLimits(limits_to_wire(limits)),
+    };
+    pb::Command { version: COMMAND_VERSION, body: Some(body) }.encode_to_vec().into()
+}
+
+/// Reads a command from the log.
+///
+/// # Errors
+/// [`WireError`] if it was not written by this version of the server or an older one.
+pub(crate) fn decode_command(bytes: Bytes) -> Result<Command, WireError> {
+    let command = pb::Command::decode(bytes)?;
+    if command.version != COMMAND_VERSION {
+        return Err(WireError::UnknownVersion { found: command.version, newest_known: COMMAND_VERSION });
+    }
+    Ok(match required(command.body, "command body")? {
+        Body::Mutate(mutation) => Command::Mutate(mutation_from_wire(mutation)?),
+        Body::CreateToken(new) => Command::CreateToken(NewToken {
+            condition: condition_from_wire(&new)?,
+            token: token_from_wire(required(new.token, "token")?)?,
+        }),
+        Body::RevokeToken(revoke) => Command::RevokeToken { id: TokenId::new(revoke.id) },
+        Body::SetPermanent(message) => Command::SetPermanent(permanent_from_wire(message)?),
+        Body::LastSeen(batch) => {
+            let entries = batch.entries.into_iter().map(last_seen_from_wire);
+            Command::LastSeen(entries.collect::<Result<_, _>>()?)
+        }
+        Body::SetLimits(limits) => Command::SetLimits(limits_from_wire(limits)),
+    })
+}
+
+fn condition_to_wire(condition: TokenCondition) -> pb::create_token::Condition {
+    match condition {
+        TokenCondition::Always => pb::create_token::Condition::Always,
+        TokenCondition::NoAdministrator => pb::create_token::Condition::NoAdministrator,
+        TokenCondition::NewSecret => pb::create_token::Condition::NewSecret,
+    }
+}
+
+fn condition_from_wire(new: &pb::CreateToken) -> Result<TokenCondition, WireError> {
+    match new.condition() {
+        pb::create_token::Condition::Always => Ok(TokenCondition::Always),
+        pb::create_token::Condition::NoAdministrator => Ok(TokenCondition::NoAdministrator),
+        pb::create_token::Condition::NewSecret => Ok(TokenCondition::NewSecret),
+        pb::create_token::Condition::Unspecified => {
+            Err(WireError::UnknownValue { field: "condition", value: new.condition.into() })
+        }
+    }
+}
+
+fn permanent_to_wire(message: &SetPermanent) -> pb::SetPermanent {
+    pb::SetPermanent {
+        space: Some(space_to_wire(&message.space)),
+        topic: message.topic.to_string(),
+        payload: message.payload.clone(),
+        qos: message.qos.bits().into(),
+        at: message.at.nanoseconds,
+        origin_node: message.origin.node,
+        origin_number: message.origin.number,
+    }
+}
+
+fn permanent_from_wire(message: pb::SetPermanent) -> Result<SetPermanent, WireError> {
+    Ok(SetPermanent {
+        space: space_from_wire(message.space)?,
+        topic: message.topic.into(),
+        payload: own(&message.payload),
+        qos: qos_from_wire(message.qos)?,
+        at: time(message.at),
+        origin: Origin { node: message.origin_node, number: message.origin_number },
+    })
+}
+
+fn last_seen_to_wire(entry: &LastSeen) -> pb::last_seen_batch::Entry {
+    pb::last_seen_batch::Entry {
+        device_id: entry.device_id.to_string(),
+        monitoring: Some(monitoring_to_wire(&entry.monitoring)),
+    }
+}
+
+fn last_seen_from_wire(entry: pb::last_seen_batch::Entry) -> Result<LastSeen, WireError> {
+    let monitoring = monitoring_from_wire(entry.monitoring)?;
+    Ok(LastSeen { device_id: DeviceId::new(entry.device_id), monitoring })
+}
+
+fn mutation_to_wire(mutation: &Mutation) -> pb::Mutation {
+    pb::Mutation {
+        at: mutation.at.nanoseconds,
+        operation_id: mutation.operation_id.to_string(),
+        subject: mutation.subject.to_string(),
+        idempotency_key: mutation.idempotency_key.as_ref().map(key_to_wire),
+        change: Some(change_to_wire(&mutation.change)),
+    }
+}
+
+fn mutation_from_wire(mutation: pb::Mutation) -> Result<Mutation, WireError> {
+    Ok(Mutation {
+        at: time(mutation.at),
+        operation_id: OperationId::new(mutation.operation_id),
+        subject: mutation.subject.into(),
+        idempotency_key: mutation.idempotency_key.map(key_from_wire),
+        change: change_from_wire(required(mutation.change, "change")?)?,
+    })
+}
