@@ -54,6 +54,11 @@ impl Catalog {
         Ok(token)
     }
 
+    /// Whether any token has the role of an administrator.
+    pub fn has_administrator(&self) -> bool {
+        self.administrators().next().is_some()
+    }
+
     fn administrators(&self) -> impl Iterator<Item = &Arc<ApiToken>> {
         self.tokens.values().filter(|token| token.role == Role::Administrator)
     }

@@ -9,8 +9,8 @@ use super::resource::{
 };
 use super::{WireError, required};
 use crate::domain::catalog::{
-    AttributesPatch, Change, CreateBroker, CreateDevice, CreateRegistry, NewCertificate, NewCredentials, NewExport,
-    NewPassword, UpdateBroker, UpdateDevice, UpdateRegistry,
+    AttributesPatch, Change, CreateBroker, CreateDevice, CreateRegistry, NewCertificate, NewCredentials,
+    NewExport, NewPassword, UpdateBroker, UpdateDevice, UpdateRegistry,
 };
 use crate::domain::credential::Fingerprint;
 use crate::domain::id::{BrokerId, DeviceId, ExportId, FolderId, PasswordId, RegistryId};
@@ -51,7 +51,10 @@ pub(super) fn change_to_wire(change: &Change) -> WireChange {
         }),
         Change::DeleteCertificate { owner, fingerprint } => {
             let fingerprint = fingerprint.to_string();
-            WireChange::DeleteCertificate(pb::DeleteCertificate { owner: Some(owner_to_wire(owner)), fingerprint })
+            WireChange::DeleteCertificate(pb::DeleteCertificate {
+                owner: Some(owner_to_wire(owner)),
+                fingerprint,
+            })
         }
         Change::AddPassword { owner, password } => WireChange::AddPassword(pb::AddPassword {
             owner: Some(owner_to_wire(owner)),

@@ -6,8 +6,8 @@ use rookery_proto::rookery::storage::v1 as pb;
 
 use super::change::{change_from_wire, change_to_wire};
 use super::resource::{
-    key_from_wire, key_to_wire, limits_from_wire, limits_to_wire, monitoring_from_wire, monitoring_to_wire, own,
-    qos_from_wire, space_from_wire, space_to_wire, time, token_from_wire, token_to_wire,
+    key_from_wire, key_to_wire, limits_from_wire, limits_to_wire, monitoring_from_wire, monitoring_to_wire,
+    own, qos_from_wire, space_from_wire, space_to_wire, time, token_from_wire, token_to_wire,
 };
 use super::{WireError, required};
 use crate::domain::catalog::{Command, LastSeen, Mutation, NewToken, Origin, SetPermanent, TokenCondition};

@@ -11,8 +11,8 @@ mod resource;
 mod snapshot;
 
 pub(super) use command::{decode_command, encode_command};
-pub use snapshot::{SnapshotError, read_snapshot, write_snapshot};
 pub(super) use snapshot::encode_records;
+pub use snapshot::{SnapshotError, read_snapshot, write_snapshot};
 
 /// Bytes that are not what this version of the server writes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

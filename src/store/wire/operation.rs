@@ -5,8 +5,9 @@ use std::sync::Arc;
 use rookery_proto::rookery::storage::v1 as pb;
 
 use super::resource::{
-    broker_from_wire, broker_to_wire, certificate_from_wire, certificate_to_wire, device_from_wire, device_to_wire,
-    export_from_wire, export_to_wire, owner_from_wire, owner_to_wire, registry_from_wire, registry_to_wire, time,
+    broker_from_wire, broker_to_wire, certificate_from_wire, certificate_to_wire, device_from_wire,
+    device_to_wire, export_from_wire, export_to_wire, owner_from_wire, owner_to_wire, registry_from_wire,
+    registry_to_wire, time,
 };
 use super::{WireError, required};
 use crate::domain::catalog::{Operation, OperationMetadata, OperationResponse, Owner};
@@ -134,7 +135,11 @@ fn response_to_wire(response: &OperationResponse) -> Response {
     }
 }
 
-fn response_from_wire(response: Response, entity: &Owner, part: &str) -> Result<OperationResponse, WireError> {
+fn response_from_wire(
+    response: Response,
+    entity: &Owner,
+    part: &str,
+) -> Result<OperationResponse, WireError> {
     Ok(match response {
         Response::Empty(_) => OperationResponse::Empty,
         Response::Registry(registry) => OperationResponse::Registry(Arc::new(registry_from_wire(registry)?)),

@@ -8,11 +8,13 @@ use smol_str::SmolStr;
 
 use super::{WireError, required};
 use crate::domain::catalog::{
-    Broker, Device, Export, IdempotencyKey, IdempotencyRecord, Owner, Registry, RegistryStatus, StoredMessage,
-    TopicAliases,
+    Broker, Device, Export, IdempotencyKey, IdempotencyRecord, Owner, Registry, RegistryStatus,
+    StoredMessage, TopicAliases,
 };
 use crate::domain::credential::{Certificate, Fingerprint, Password};
-use crate::domain::id::{BrokerId, DeviceId, ExportId, FolderId, OperationId, PasswordId, RegistryId, TokenId};
+use crate::domain::id::{
+    BrokerId, DeviceId, ExportId, FolderId, OperationId, PasswordId, RegistryId, TokenId,
+};
 use crate::domain::labels::Labels;
 use crate::domain::log_options::{LogDestination, LogLevel, LogOptions};
 use crate::domain::monitoring::MonitoringRecord;
@@ -405,4 +407,3 @@ pub(super) fn limits_from_wire(limits: pb::Limits) -> CatalogLimits {
         idempotency_retention_s: limits.idempotency_retention_s,
     }
 }
-

@@ -9,11 +9,11 @@ use rookery_proto::rookery::storage::v1 as pb;
 
 use super::operation::{operation_from_wire, operation_to_wire};
 use super::resource::{
-    broker_from_wire, broker_to_wire, certificate_from_wire, certificate_to_wire, device_from_wire, device_to_wire,
-    export_from_wire, export_to_wire, idempotency_from_wire, idempotency_to_wire, limits_from_wire, limits_to_wire,
-    message_from_wire, message_to_wire, monitoring_from_wire, monitoring_to_wire, owner_from_wire, owner_to_wire,
-    password_from_wire, password_to_wire, registry_from_wire, registry_to_wire, space_from_wire, space_to_wire,
-    token_from_wire, token_to_wire,
+    broker_from_wire, broker_to_wire, certificate_from_wire, certificate_to_wire, device_from_wire,
+    device_to_wire, export_from_wire, export_to_wire, idempotency_from_wire, idempotency_to_wire,
+    limits_from_wire, limits_to_wire, message_from_wire, message_to_wire, monitoring_from_wire,
+    monitoring_to_wire, owner_from_wire, owner_to_wire, password_from_wire, password_to_wire,
+    registry_from_wire, registry_to_wire, space_from_wire, space_to_wire, token_from_wire, token_to_wire,
 };
 use super::{WireError, required};
 use crate::domain::catalog::{Catalog, ImportError, Record};
@@ -76,8 +76,7 @@ pub enum SnapshotError {
 pub fn write_snapshot(catalog: &Catalog, sink: &mut dyn Write) -> std::io::Result<()> {
     let mut sink = std::io::BufWriter::with_capacity(64 * 1024, sink);
     let mut buffer = Vec::new();
-    let header =
-        pb::SnapshotHeader { version: SNAPSHOT_VERSION, applied_index: catalog.applied_index() };
+    let header = pb::SnapshotHeader { version: SNAPSHOT_VERSION, applied_index: catalog.applied_index() };
     write_item(Item::Header(header), &mut buffer, &mut sink)?;
     let mut items = 0;
     for record in catalog.records() {
