@@ -83,7 +83,10 @@ pub async fn open(
 ) -> Result<Doors, StartError> {
     let identity = first_start::server_identity(config)?;
     let tls_settings = TlsSettings { handshake_timeout: config.limits.handshake_timeout, ..TlsSettings::default() };
+    let api_tls_settings =
+        TlsSettings { application_protocols: vec![b"h2".to_vec()], ..tls_settings.clone() };
     let tls = Arc::new(ServerTls::new(tls_settings, &identity)?);
+    let api_tls = Arc::new(ServerTls::new(api_tls_settings, &identity)?);
     let limit = ConnectionLimit::new(config.limits.connections_max);
     let settings = |name| ListenerSettings {
         pending_handshakes_max: config.limits.handshakes_max,
@@ -93,9 +96,9 @@ pub async fn open(
     api_settings.pending_handshakes_max = API_CONNECTIONS_MAX;
 
     let on_entrance = entrance.enter();
-    let mqtts = bind(config.listen.mqtts, settings("mqtts"), Some(Arc::clone(&tls)))?;
+    let mqtts = bind(config.listen.mqtts, settings("mqtts"), Some(tls))?;
     let mqtt = bind(config.listen.mqtt, settings("mqtt"), None)?;
-    let api = bind(config.listen.api, api_settings, Some(tls))?;
+    let api = bind(config.listen.api, api_settings, Some(api_tls))?;
     drop(on_entrance);
     let ops = match config.listen.ops {
         Some(address) => Some(bind_ops(address, service).await?),

@@ -1,0 +1,21 @@
+//! What each command does: requests to the API, and its answers printed.
+
+pub mod admin;
+pub mod broker;
+pub mod change;
+pub mod credential;
+pub mod device;
+pub mod export;
+pub mod list;
+pub mod registry;
+
+use super::arguments::Format;
+use super::client::Client;
+
+/// What every command works with.
+pub struct Session {
+    /// The connection.
+    pub client: Client,
+    /// How to print.
+    pub format: Format,
+}
