@@ -40,7 +40,7 @@ fn the_hash_tells_states_apart_and_ignores_the_index() {
     let mut other = state.clone();
     let message = sample::permanent("$devices/d1/state", b"off");
     let command = crate::domain::catalog::Command::SetPermanent(message);
-    assert!(other.apply(state.applied_index() + 1, command.clone(), &mut Vec::new()).is_ok());
+    assert!(other.apply(state.applied_index() + 1, command, &mut Vec::new()).is_ok());
     assert_ne!(state_hash(&other), state_hash(&state));
     assert_ne!(state_hash(&Catalog::new()), state_hash(&state));
     let later = Catalog::from_records(state.applied_index() + 1_000, state.records()).expect("a valid state");
