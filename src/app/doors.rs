@@ -82,7 +82,8 @@ pub async fn open(
     entrance: &Runtime,
 ) -> Result<Doors, StartError> {
     let identity = first_start::server_identity(config)?;
-    let tls_settings = TlsSettings { handshake_timeout: config.limits.handshake_timeout, ..TlsSettings::default() };
+    let tls_settings =
+        TlsSettings { handshake_timeout: config.limits.handshake_timeout, ..TlsSettings::default() };
     let tls = Arc::new(ServerTls::new(tls_settings, &identity)?);
     let limit = ConnectionLimit::new(config.limits.connections_max);
     let settings = |name| ListenerSettings {
@@ -137,16 +138,20 @@ fn bind(
 ) -> Result<Option<Listener>, StartError> {
     let Some(address) = address else { return Ok(None) };
     let name = settings.name;
-    Listener::bind(address, settings, tls).map(Some).map_err(|error| StartError::Bind { name, address, error })
+    Listener::bind(address, settings, tls).map(Some).map_err(|error| StartError::Bind {
+        name,
+        address,
+        error,
+    })
 }
 
 async fn bind_ops(address: SocketAddr, service: &Runtime) -> Result<TcpListener, StartError> {
     let binding = service.spawn(TcpListener::bind(address));
-    binding
-        .await
-        .map_err(std::io::Error::other)
-        .and_then(|result| result)
-        .map_err(|error| StartError::Bind { name: "ops", address, error })
+    binding.await.map_err(std::io::Error::other).and_then(|result| result).map_err(|error| StartError::Bind {
+        name: "ops",
+        address,
+        error,
+    })
 }
 
 async fn until_stopped(mut stopped: watch::Receiver<bool>) {
@@ -215,7 +220,9 @@ impl Reception {
             let stream: std::io::Result<Stream> = accepted.transport.attach();
             match stream {
                 Ok(stream) => connection::start(&environment, Box::new(stream), accepted.peer, certificate),
-                Err(error) => tracing::debug!(%error, peer = %accepted.peer, "a new connection could not be attached"),
+                Err(error) => {
+                    tracing::debug!(%error, peer = %accepted.peer, "a new connection could not be attached")
+                }
             }
         });
     }

@@ -127,15 +127,12 @@ impl CliError {
             _ => None,
         }
     }
-
-    /// The error as it is printed.
-    pub fn report(&self) -> String {
-        match self.hint() {
-            Some(hint) => format!("error: {self}\nhint: {hint}"),
-            None => format!("error: {self}"),
-        }
-    }
 }
+
+/// A failed command as it is printed: what happened, and on a second line what to try next.
+#[derive(Debug, Error)]
+#[error("{0}{}", .0.hint().map(|hint| format!("\nhint: {hint}")).unwrap_or_default())]
+pub struct Failure(pub CliError);
 
 fn hint_for(code: &str) -> Option<&'static str> {
     match code {
