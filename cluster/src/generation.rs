@@ -82,7 +82,7 @@ impl Generation {
 
 async fn start_raft<R: Replica>(shared: &Arc<Shared<R>>, log: &LogStore) -> Result<Raft, StartError> {
     check_history(shared, log)?;
-    let config = config(shared).map_err(raft_error)?;
+    let config = config(shared)?;
     let machine = shared.machine.next_generation();
     let node_id = shared.origin.node_id;
     let raft =
@@ -113,7 +113,7 @@ fn check_history<R: Replica>(shared: &Shared<R>, log: &LogStore) -> Result<(), S
     }
 }
 
-fn config<R: Replica>(shared: &Shared<R>) -> Result<Config, openraft::ConfigError> {
+fn config<R: Replica>(shared: &Shared<R>) -> Result<Config, StartError> {
     let config = Config {
         cluster_name: shared.cluster_id.clone(),
         heartbeat_interval: HEARTBEAT_INTERVAL_MS,
@@ -125,7 +125,7 @@ fn config<R: Replica>(shared: &Shared<R>) -> Result<Config, openraft::ConfigErro
         max_in_snapshot_log_to_keep: shared.options.kept_entries,
         ..Config::default()
     };
-    config.validate()
+    config.validate().map_err(raft_error)
 }
 
 /// Waits until this node leads and the replica has applied everything that the log held.

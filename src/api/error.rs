@@ -8,7 +8,7 @@ use super::convert::any;
 use super::publish::PublishError;
 use super::validate::Violation;
 use crate::domain::catalog::{PageError, Rejection};
-use crate::store::ProposeError;
+use crate::store::StoreError;
 use crate::verify::pool::PoolError;
 
 /// Why a call fails.
@@ -32,9 +32,9 @@ pub enum ApiError {
     /// The new password cannot be hashed now.
     #[error(transparent)]
     Passwords(#[from] PoolError),
-    /// The change cannot be proposed now.
+    /// The change is refused, or cannot be committed now.
     #[error(transparent)]
-    Propose(#[from] ProposeError),
+    Store(#[from] StoreError),
 }
 
 impl From<Violation> for ApiError {
@@ -69,7 +69,7 @@ impl ApiError {
             Self::OperationDone { .. } => Code::FailedPrecondition,
             Self::Passwords(PoolError::Busy { .. }) => Code::ResourceExhausted,
             Self::Passwords(PoolError::Closing) => Code::Unavailable,
-            Self::Propose(error) => code_of_propose_error(error),
+            Self::Store(error) => code_of_store_error(error),
         }
     }
 }
@@ -94,6 +94,7 @@ fn code_of_rejection(rejection: &Rejection) -> Code {
 
 fn code_of_publish_error(error: &PublishError) -> Code {
     match error {
+        PublishError::InvalidTopic { .. } => Code::InvalidArgument,
         PublishError::NotAllowed { .. } => Code::PermissionDenied,
         PublishError::RegistryDisabled { .. } => Code::FailedPrecondition,
         PublishError::NotFound { .. } => Code::NotFound,
@@ -134,10 +135,11 @@ fn join(violations: &[Violation]) -> String {
     texts.join("; ")
 }
 
-fn code_of_propose_error(error: &ProposeError) -> Code {
+fn code_of_store_error(error: &StoreError) -> Code {
     match error {
-        ProposeError::Rejected(rejection) => code_of_rejection(rejection),
-        ProposeError::Closing => Code::Unavailable,
+        StoreError::Rejected(rejection) => code_of_rejection(rejection),
+        StoreError::Overloaded { .. } | StoreError::StorageFull { .. } => Code::ResourceExhausted,
+        _ => Code::Unavailable,
     }
 }
 

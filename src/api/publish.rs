@@ -9,7 +9,7 @@ use crate::domain::principal::Principal;
 
 /// Publishes messages with the rules of an inbound MQTT publish of QoS 1.
 pub trait Publisher: Send + Sync {
-    /// Publishes to a well-formed topic name on behalf of a principal that exists. The same names, permissions and storage apply as over MQTT,
+    /// Publishes on behalf of a principal that existed a moment ago. The same names, permissions and storage apply as over MQTT,
     /// except that monitoring data does not change. Answers once the message is accepted, and stored if its topic
     /// is permanent.
     fn publish<'a>(
@@ -23,6 +23,14 @@ pub trait Publisher: Send + Sync {
 /// Why a message was not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PublishError {
+    /// The topic is no topic name: with a wildcard, a forbidden character or too many levels.
+    #[error("topic: {rule} (got {topic:?})")]
+    InvalidTopic {
+        /// The topic as given.
+        topic: String,
+        /// The rule that it breaks.
+        rule: String,
+    },
     /// The topic resolves to nothing, or the principal may not publish there.
     #[error("publish to topic {topic:?} not allowed")]
     NotAllowed {

@@ -9,6 +9,10 @@ pub mod timestamp;
 
 pub mod address;
 pub mod alias;
+#[cfg(test)]
+mod delivery_tests;
+#[cfg(test)]
+mod fixture;
 pub mod index;
 pub mod interest;
 pub mod kind;

@@ -236,3 +236,7 @@ fn parse(text: &str, registry: &RegistryId) -> Result<CanonicalTopic, PublishRef
         other => PublishRefusal::Unresolvable(other),
     })
 }
+
+#[cfg(test)]
+#[path = "resolve_tests.rs"]
+mod tests;

@@ -42,6 +42,7 @@ fn a1_connect_announcing_256_mb_is_refused_at_its_header() {
         }
         let grown = node().resident_bytes().saturating_sub(before);
         assert!(grown < 64 << 20, "200 announcements of 256 MB cost {grown} bytes");
+        bystander.saw_refusals(&fixture, "rookery_protocol_violations_total", 200);
         bystander.is_unaffected(&fixture).await;
     });
 }
@@ -65,6 +66,7 @@ fn a2_first_packet_is_connect_and_comes_once() {
         client.send(&twice).await;
         assert_eq!(client.connack().await, 0);
         client.expect_closed().await;
+        bystander.saw_refusals(&fixture, "rookery_protocol_violations_total", 7);
         bystander.is_unaffected(&fixture).await;
     });
 }
@@ -83,6 +85,7 @@ fn a3_remaining_length_of_five_bytes_or_not_minimal_is_refused() {
             let in_session: Vec<_> = [0xc0].iter().chain(&bytes[1..]).copied().collect();
             refused_in_session(&fixture, what, &in_session).await;
         }
+        bystander.saw_refusals(&fixture, "rookery_protocol_violations_total", 6);
         bystander.is_unaffected(&fixture).await;
     });
 }
@@ -115,6 +118,7 @@ fn a7_malformed_connects_end_the_connection_only() {
                 assert!(refusal, "{bytes:02x?} was answered with {packet:?}");
             }
         }
+        bystander.saw_refusals(&fixture, "rookery_protocol_violations_total", 100);
         bystander.is_unaffected(&fixture).await;
     });
 }
@@ -150,6 +154,7 @@ fn a8_packets_of_a_server_are_refused() {
         let mut device = fixture.connect(Role::D1).await;
         device.send(&packet::puback(77)).await;
         device.fence().await;
+        bystander.saw_refusals(&fixture, "rookery_protocol_violations_total", 8);
         bystander.is_unaffected(&fixture).await;
     });
 }
@@ -265,6 +270,7 @@ fn a11_protocol_names_and_levels() {
         let mut password_only = Connect::new("a11");
         password_only.password = Some(b"password".to_vec());
         refused_before_connect("password without user name (MQTT-3.1.2-22)", &password_only.encode()).await;
+        bystander.saw_refusals(&fixture, "rookery_connects_refused_total", 10);
         bystander.is_unaffected(&fixture).await;
     });
 }

@@ -1,7 +1,7 @@
 //! Attacks on rights and resources by authenticated clients, and on time by silent ones.
 
 use rookery_harness::{
-    client::{Client, Outcome},
+    client::{Client, Outcome, new_source},
     fixture::{Fixture, PASSWORD, Role, unique_client_id},
     packet::{self, Connect},
     runtime::run,
@@ -107,6 +107,7 @@ fn a14_broad_filters_select_nothing_that_may_not_be_read() {
             let leaked = client.take_inbox().into_iter().find(|message| message.payload == b"secret");
             assert_eq!(leaked, None);
         }
+        bystander.saw_refusals(&fixture, "rookery_filters_refused_total", 14);
         bystander.is_unaffected(&fixture).await;
     });
 }
@@ -125,6 +126,7 @@ fn a15_malformed_shared_filters_are_refused_and_harmless() {
             }
             client.fence().await;
         }
+        bystander.saw_refusals(&fixture, "rookery_filters_refused_total", 21);
         bystander.is_unaffected(&fixture).await;
     });
 }
@@ -174,6 +176,7 @@ fn a17_wills_reach_no_topic_that_a_publish_may_not() {
         assert_eq!(received.text(), "allowed");
         neighbour.expect_nothing().await;
         stranger.expect_nothing().await;
+        bystander.saw_refusals(&fixture, "rookery_wills_refused_total", 8);
         bystander.is_unaffected(&fixture).await;
     });
 }
@@ -228,6 +231,7 @@ fn a24_no_way_of_publishing_goes_around_the_check() {
         // Nothing was stored behind the check either.
         fixture.subscriber(Role::D2, "$devices/{D2}/config").await.expect_nothing().await;
         fixture.subscriber(Role::D2, "$registries/{R}/config").await.expect_nothing().await;
+        bystander.saw_refusals(&fixture, "rookery_publishes_refused_total", 18);
         bystander.is_unaffected(&fixture).await;
     });
 }
@@ -238,11 +242,11 @@ fn a25_password_guessing_costs_nobody_else_anything() {
         let fixture = fixture().await;
         let mut bystander = Bystander::connect(&fixture).await;
         fixture.api.add_password(fixture.entity(Role::D1), PASSWORD).await.expect("the password is added");
-        let mut guesses = Vec::new();
-        for number in 0..20 {
+        let (mut guesses, guesser) = (Vec::new(), new_source());
+        for number in 0..12 {
             let id = if number % 2 == 0 { fixture.id(Role::D1) } else { "are00000000000000000" };
             let connect = Connect::new("guess").login(id, &format!("Gu3ssedPassword{number}"));
-            let mut client = Client::tcp(node().address("mqtt")).await;
+            let mut client = Client::tcp_from(guesser, node().address("mqtt")).await;
             client.send(&connect.encode()).await;
             guesses.push(client);
         }
@@ -254,6 +258,7 @@ fn a25_password_guessing_costs_nobody_else_anything() {
         }
         let right = Connect::new("owner").login(fixture.id(Role::D1), PASSWORD);
         assert_eq!(Client::tls_anonymous(node()).await.connect(&right).await, 0, "no lock-out");
+        bystander.saw_refusals(&fixture, "rookery_connects_refused_total", 12);
         bystander.is_unaffected(&fixture).await;
     });
 }
@@ -274,6 +279,7 @@ fn a27_topic_with_65400_slashes() {
             refuses_filter(&fixture, role, &format!("{topic}#")).await;
             refuses_filter(&fixture, role, &(fixture.expand(prefix) + &"/+".repeat(32_000))).await;
         }
+        bystander.saw_refusals(&fixture, "rookery_filters_refused_total", 12);
         bystander.is_unaffected(&fixture).await;
     });
 }
@@ -298,6 +304,7 @@ fn a29_subscriptions_of_one_session_are_bounded() {
             let granted = codes.iter().filter(|code| **code == 1).count();
             assert_eq!(granted, if round == 0 { 1000 } else { 0 }, "round {round}");
         }
+        bystander.saw_refusals(&fixture, "rookery_filters_refused_total", 99000);
         bystander.is_unaffected(&fixture).await;
     });
 }

@@ -7,6 +7,7 @@ mod certificates;
 mod hostile;
 mod hostile_resources;
 mod lifecycle;
+mod monitoring;
 mod precedence;
 mod pressure;
 mod protocol;

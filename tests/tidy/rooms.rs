@@ -5,7 +5,7 @@ use crate::tokens::Path;
 
 /// The rooms of `src/` by rank. A room imports rooms of lower rank only; equal ranks do not see each other.
 /// (`main` is the binary's entry and counts as above all.)
-const RANKS: [(usize, &[&str]); 8] = [
+const RANKS: [(usize, &[&str]); 9] = [
     (0, &["mqtt"]),
     (1, &["domain"]),
     (2, &["config", "clock", "observe", "verify"]),
@@ -13,7 +13,8 @@ const RANKS: [(usize, &[&str]); 8] = [
     (4, &["actors"]),
     (5, &["net", "api", "ops"]),
     (6, &["app", "cli"]),
-    (7, &["main"]),
+    (7, &["demo"]),
+    (8, &["main"]),
 ];
 
 /// Rooms that are pure: values in, values out.
@@ -67,15 +68,15 @@ const RESERVED: &[(&str, &[&str])] = &[
     ("fjall", &["cluster", "store"]),
     ("actix", &["actors", "app"]),
     ("actix_rt", &["actors", "app", "main"]),
-    ("anyhow", &["main", "harness", "load", "suites"]),
+    ("anyhow", &["demo", "main", "harness", "load", "suites"]),
     ("axum", &["api", "app", "ops"]),
     ("figment", &["config"]),
-    ("rcgen", &["net", "cli", "harness", "load", "suites", "cluster"]),
+    ("rcgen", &["net", "cli", "demo", "harness", "load", "suites", "cluster"]),
     ("rookery", &["main", "fuzz"]),
     ("rookery_cluster", &["store", "actors", "app", "api", "cluster"]),
     ("rookery_harness", &["suites"]),
     ("rookery_proto", &["api", "store", "cli", "cluster", "app", "harness", "suites"]),
-    ("std::env", &["config", "cli", "main", "harness", "load", "suites", "proto"]),
+    ("std::env", &["config", "cli", "demo", "main", "harness", "load", "suites", "proto"]),
     ("tonic", &["api", "app", "cli", "cluster", "proto", "harness", "suites"]),
     ("tonic_health", &["api", "app"]),
     ("tonic_reflection", &["api", "app"]),

@@ -121,7 +121,7 @@ impl LogStore {
     }
 
     /// Entries of `start..end` that are in the log, up to `bytes_max` but at least one.
-    fn read(&self, start: u64, end: u64, bytes_max: usize) -> Result<Vec<Entry>, StorageError> {
+    fn read(&self, start: u64, end: u64, bytes_max: usize) -> Result<Vec<Entry>, DatabaseError> {
         let (first, next) = {
             let state = self.inner.state.lock();
             (state.first.unwrap_or(u64::MAX), state.last.map_or(0, |id| id.index + 1))
@@ -135,9 +135,8 @@ impl LogStore {
         let mut entries = Vec::new();
         if start < from_disk_end {
             let database = self.inner.database.read();
-            let database = database.as_ref().ok_or_else(|| read_error(&DatabaseError::Closed))?;
-            entries =
-                database.entries(start, from_disk_end, bytes_max).map_err(|error| read_error(&error))?;
+            let database = database.as_ref().ok_or(DatabaseError::Closed)?;
+            entries = database.entries(start, from_disk_end, bytes_max)?;
         }
         if entries.len() as u64 == from_disk_end.saturating_sub(start) {
             entries.extend(tail);
@@ -145,9 +144,9 @@ impl LogStore {
         Ok(entries)
     }
 
-    fn with_writer<T>(&self, send: impl FnOnce(&Writer) -> T) -> Result<T, StorageError> {
+    fn with_writer<T>(&self, send: impl FnOnce(&Writer) -> T) -> Result<T, DatabaseError> {
         let writer = self.inner.writer.lock();
-        writer.as_ref().map(send).ok_or_else(|| write_error(&DatabaseError::Closed))
+        writer.as_ref().map(send).ok_or(DatabaseError::Closed)
     }
 }
 

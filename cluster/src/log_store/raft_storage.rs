@@ -7,7 +7,7 @@ use openraft::storage::{LogFlushed, LogState, RaftLogStorage};
 use openraft::{AnyError, OptionalSend, RaftLogReader, StorageIOError};
 use tokio::sync::oneshot;
 
-use super::{LogStore, READ_BYTES_MAX, write_error};
+use super::{LogStore, READ_BYTES_MAX, read_error, write_error};
 use crate::log_store::database::DatabaseError;
 use crate::raft::{Entry, LogId, StorageError, TypeConfig, Vote};
 use crate::record;
@@ -27,11 +27,11 @@ impl RaftLogReader<TypeConfig> for LogStore {
             Bound::Excluded(index) => *index,
             Bound::Unbounded => u64::MAX,
         };
-        self.read(start, end, usize::MAX)
+        self.read(start, end, usize::MAX).map_err(|error| read_error(&error))
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<Entry>, StorageError> {
-        let mut entries = self.read(start, end, READ_BYTES_MAX)?;
+        let mut entries = self.read(start, end, READ_BYTES_MAX).map_err(|error| read_error(&error))?;
         let mut bytes = 0;
         let fitting = entries.iter().take_while(|entry| {
             bytes += record::entry_bytes(entry);
@@ -56,8 +56,8 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), StorageError> {
-        let done = self.with_writer(|writer| writer.vote(*vote))?;
-        confirmed(done).await.map_err(|error| StorageIOError::write_vote(error))?;
+        let done = self.with_writer(|writer| writer.vote(*vote)).map_err(|error| write_error(&error))?;
+        confirmed(done).await.map_err(StorageIOError::write_vote)?;
         self.inner.state.lock().vote = Some(*vote);
         Ok(())
     }
@@ -69,7 +69,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), StorageError> {
         self.inner.state.lock().committed = committed;
         match committed {
-            Some(committed) => self.with_writer(|writer| writer.committed(committed)),
+            Some(committed) => {
+                self.with_writer(|writer| writer.committed(committed)).map_err(|error| write_error(&error))
+            }
             None => Ok(()),
         }
     }
@@ -106,10 +108,16 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         let end = self.inner.state.lock().last.map_or(0, |last| last.index + 1);
         let before = match log_id.index.checked_sub(1) {
             None => None,
-            Some(index) => self.read(index, log_id.index, usize::MAX)?.first().map(|entry| entry.log_id),
+            Some(index) => self
+                .read(index, log_id.index, usize::MAX)
+                .map_err(|error| read_error(&error))?
+                .first()
+                .map(|entry| entry.log_id),
         };
-        let done = self.with_writer(|writer| writer.truncate(log_id.index, end))?;
-        confirmed(done).await.map_err(|error| StorageIOError::write_logs(error))?;
+        let done = self
+            .with_writer(|writer| writer.truncate(log_id.index, end))
+            .map_err(|error| write_error(&error))?;
+        confirmed(done).await.map_err(StorageIOError::write_logs)?;
         self.inner.tail.lock().truncate(log_id.index);
         let mut state = self.inner.state.lock();
         state.first = state.first.filter(|first| *first < log_id.index);
@@ -123,8 +131,10 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             let next = |id: Option<LogId>| id.map_or(0, |id| id.index + 1);
             (next(state.purged), next(state.last).min(log_id.index + 1))
         };
-        let done = self.with_writer(|writer| writer.purge(start, end, log_id))?;
-        confirmed(done).await.map_err(|error| StorageIOError::write_logs(error))?;
+        let done = self
+            .with_writer(|writer| writer.purge(start, end, log_id))
+            .map_err(|error| write_error(&error))?;
+        confirmed(done).await.map_err(StorageIOError::write_logs)?;
         self.inner.tail.lock().purge(log_id.index);
         let mut state = self.inner.state.lock();
         state.purged = Some(log_id);

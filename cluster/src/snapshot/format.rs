@@ -264,7 +264,7 @@ mod tests {
             std::fs::write(&path, &whole[..position]).unwrap();
             assert!(Verified::open(&path).is_err(), "cut at byte {position}");
         }
-        let mut longer = whole.clone();
+        let mut longer = whole;
         longer.push(0);
         std::fs::write(&path, &longer).unwrap();
         assert!(Verified::open(&path).is_err(), "one byte more");

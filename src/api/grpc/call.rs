@@ -12,15 +12,12 @@ use tonic::{Request, Response, Status};
 use crate::api::access::{CalledMethod, Caller};
 use crate::api::convert;
 use crate::api::error::ApiError;
-use crate::api::publish::{PublishError, Publisher};
+use crate::api::publish::Publisher;
 use crate::api::validate::{Violation, check};
-use crate::domain::catalog::{
-    Change, Command, IdempotencyKey, Mutation, Outcome, Refused, Rejection, Resource,
-};
+use crate::domain::catalog::{Change, Command, IdempotencyKey, Mutation, Outcome, Rejection, Resource};
 use crate::domain::id::{self, OperationId};
 use crate::domain::principal::Principal;
 use crate::domain::timestamp::Timestamp;
-use crate::mqtt::topic::validate_topic_name;
 use crate::store::CatalogHandle;
 use crate::verify::password::PasswordVerifier;
 
@@ -121,23 +118,11 @@ impl Backend {
         Ok(self.catalog.propose(command).await?)
     }
 
-    /// Publishes a message on behalf of a principal that exists.
+    /// Publishes a message on behalf of a principal.
     ///
     /// # Errors
-    /// A violation of `topic` if it is no topic name; FAILED_PRECONDITION if the registry is disabled (U-D3);
-    /// otherwise as the message path answers.
+    /// As the message path answers.
     pub async fn publish(&self, principal: Principal, topic: &str, payload: Bytes) -> Result<(), ApiError> {
-        validate_topic_name(topic).map_err(|error| Violation::new("topic", error))?;
-        match self.catalog.read(|catalog| catalog.admits(&principal)) {
-            Ok(()) => {}
-            Err(Refused::RegistryDisabled) => {
-                let registry_id = principal.space().as_str().to_owned();
-                return Err(PublishError::RegistryDisabled { registry_id }.into());
-            }
-            Err(Refused::Deleted) => {
-                return Err(PublishError::NotFound { id: principal.id().to_owned() }.into());
-            }
-        }
         Ok(self.publisher.publish(principal, topic, payload).await?)
     }
 }

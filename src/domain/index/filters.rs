@@ -1,16 +1,15 @@
 //! All filters below one scope: of one device, of the registry, of the aliases, of a broker.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use smol_str::SmolStr;
 
-use super::shrink;
 use super::subscribers::{Subscriber, SubscriberSet};
 use super::trie::Trie;
 use crate::mqtt::qos::QoS;
 use crate::mqtt::topic::{has_wildcard, levels_match};
 
-/// Up to this many filters are a plain list: a device has one to four, and comparing them is faster than hashing.
+/// Up to this many filters are a plain list: a device has one to four, and comparing them is faster than any search.
 const FEW_MAX: usize = 8;
 
 /// Filters and who stands behind them.
@@ -21,10 +20,10 @@ pub(super) enum FilterIndex<K> {
     Many(Box<ManyFilters<K>>),
 }
 
-/// Exact filters by hash, the others by level.
+/// Exact filters by text, the others by level.
 #[derive(Debug)]
 pub(super) struct ManyFilters<K> {
-    exact: HashMap<SmolStr, SubscriberSet<K>>,
+    exact: BTreeMap<SmolStr, SubscriberSet<K>>,
     wild: Trie<K>,
 }
 
@@ -44,10 +43,10 @@ impl<K: Copy + Ord> FilterIndex<K> {
                 }
                 if few.len() < FEW_MAX {
                     few.reserve_exact(1);
-                    few.push((filter.clone(), SubscriberSet::One(own, qos)));
+                    few.push((filter.clone(), SubscriberSet::one(own, qos)));
                     return true;
                 }
-                let mut many = ManyFilters { exact: HashMap::new(), wild: Trie::default() };
+                let mut many = ManyFilters { exact: BTreeMap::new(), wild: Trie::default() };
                 for (filter, set) in few.drain(..) {
                     set.for_each(|subscriber, granted| {
                         many.insert(&filter, subscriber, granted);
@@ -131,7 +130,6 @@ impl<K: Copy + Ord> ManyFilters<K> {
         let found = set.remove(own);
         if set.is_empty() {
             self.exact.remove(filter);
-            shrink(&mut self.exact);
         }
         found
     }

@@ -15,23 +15,42 @@ pub(super) struct Subscriber<K> {
 /// Sets up to this size are sorted vectors; the move of one element costs no more than a tree would.
 const FEW_MAX: usize = 16;
 
-/// A set of subscribers with their granted QoS, ordered by subscriber. One word more than one subscriber when small.
-#[derive(Debug)]
-pub(super) enum SubscriberSet<K> {
-    Empty,
-    One(Subscriber<K>, QoS),
-    /// Sorted, 2 to [`FEW_MAX`] subscribers.
-    Few(Box<Vec<(Subscriber<K>, QoS)>>),
-    Many(Box<BTreeMap<Subscriber<K>, QoS>>),
+/// A subscriber with its granted QoS, laid out so that a set of one needs no memory beyond it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Member<K> {
+    key: K,
+    form: Form,
+    qos: QoS,
 }
 
-impl<K> Default for SubscriberSet<K> {
-    fn default() -> Self {
-        Self::Empty
+impl<K: Copy> Member<K> {
+    fn new(subscriber: Subscriber<K>, qos: QoS) -> Self {
+        Self { key: subscriber.key, form: subscriber.form, qos }
+    }
+
+    fn subscriber(&self) -> Subscriber<K> {
+        Subscriber { key: self.key, form: self.form }
     }
 }
 
+/// A set of subscribers with their granted QoS, ordered by subscriber.
+#[derive(Debug, Default)]
+#[expect(clippy::box_collection, reason = "most sets have one member and must stay at two words")]
+pub(super) enum SubscriberSet<K> {
+    #[default]
+    Empty,
+    One(Member<K>),
+    /// Sorted, 2 to [`FEW_MAX`] subscribers.
+    Few(Box<Vec<Member<K>>>),
+    Many(Box<BTreeMap<Subscriber<K>, QoS>>),
+}
+
 impl<K: Copy + Ord> SubscriberSet<K> {
+    /// A set of one.
+    pub(super) fn one(own: Subscriber<K>, qos: QoS) -> Self {
+        Self::One(Member::new(own, qos))
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         matches!(self, Self::Empty)
     }
@@ -40,28 +59,29 @@ impl<K: Copy + Ord> SubscriberSet<K> {
     pub(super) fn insert(&mut self, own: Subscriber<K>, qos: QoS) -> bool {
         match self {
             Self::Empty => {
-                *self = Self::One(own, qos);
+                *self = Self::one(own, qos);
                 true
             }
-            Self::One(present, granted) if *present == own => {
-                *granted = qos;
+            Self::One(present) if present.subscriber() == own => {
+                present.qos = qos;
                 false
             }
-            Self::One(present, granted) => {
-                let mut few = vec![(*present, *granted), (own, qos)];
-                few.sort_unstable_by_key(|(subscriber, _)| *subscriber);
+            Self::One(present) => {
+                let mut few = vec![*present, Member::new(own, qos)];
+                few.sort_unstable_by_key(Member::subscriber);
                 *self = Self::Few(Box::new(few));
                 true
             }
-            Self::Few(few) => match few.binary_search_by_key(&own, |(subscriber, _)| *subscriber) {
+            Self::Few(few) => match few.binary_search_by_key(&own, Member::subscriber) {
                 Ok(at) => {
-                    few[at].1 = qos;
+                    few[at].qos = qos;
                     false
                 }
                 Err(at) => {
-                    few.insert(at, (own, qos));
+                    few.insert(at, Member::new(own, qos));
                     if few.len() > FEW_MAX {
-                        *self = Self::Many(Box::new(few.drain(..).collect()));
+                        let many = few.iter().map(|member| (member.subscriber(), member.qos)).collect();
+                        *self = Self::Many(Box::new(many));
                     }
                     true
                 }
@@ -74,28 +94,28 @@ impl<K: Copy + Ord> SubscriberSet<K> {
     pub(super) fn remove(&mut self, own: Subscriber<K>) -> bool {
         match self {
             Self::Empty => false,
-            Self::One(present, _) => {
-                let found = *present == own;
+            Self::One(present) => {
+                let found = present.subscriber() == own;
                 if found {
                     *self = Self::Empty;
                 }
                 found
             }
             Self::Few(few) => {
-                let Ok(at) = few.binary_search_by_key(&own, |(subscriber, _)| *subscriber) else {
+                let Ok(at) = few.binary_search_by_key(&own, Member::subscriber) else {
                     return false;
                 };
                 few.remove(at);
-                if let [(last, qos)] = few[..] {
-                    *self = Self::One(last, qos);
+                if let [last] = few[..] {
+                    *self = Self::One(last);
                 }
                 true
             }
             Self::Many(many) => {
                 let found = many.remove(&own).is_some();
                 if many.len() <= FEW_MAX / 2 {
-                    let few = std::mem::take(&mut **many);
-                    *self = Self::Few(Box::new(few.into_iter().collect()));
+                    let few = many.iter().map(|(subscriber, qos)| Member::new(*subscriber, *qos)).collect();
+                    *self = Self::Few(Box::new(few));
                 }
                 found
             }
@@ -106,8 +126,8 @@ impl<K: Copy + Ord> SubscriberSet<K> {
     pub(super) fn for_each(&self, mut visit: impl FnMut(Subscriber<K>, QoS)) {
         match self {
             Self::Empty => {}
-            Self::One(subscriber, qos) => visit(*subscriber, *qos),
-            Self::Few(few) => few.iter().for_each(|(subscriber, qos)| visit(*subscriber, *qos)),
+            Self::One(member) => visit(member.subscriber(), member.qos),
+            Self::Few(few) => few.iter().for_each(|member| visit(member.subscriber(), member.qos)),
             Self::Many(many) => many.iter().for_each(|(subscriber, qos)| visit(*subscriber, *qos)),
         }
     }

@@ -2,11 +2,10 @@
 //!
 //! Depth is bounded by the level cap of filters (200, attack A27), so recursion is too.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use smol_str::SmolStr;
 
-use super::shrink;
 use super::subscribers::{Subscriber, SubscriberSet};
 use crate::mqtt::qos::QoS;
 
@@ -23,10 +22,11 @@ pub(super) struct Trie<K> {
 
 /// The literal levels below a node.
 #[derive(Debug)]
+#[expect(clippy::box_collection, reason = "most nodes have no or one child and must stay small")]
 enum Children<K> {
     None,
     One(Box<(SmolStr, Trie<K>)>),
-    Many(Box<HashMap<SmolStr, Trie<K>>>),
+    Many(Box<BTreeMap<SmolStr, Trie<K>>>),
 }
 
 impl<K> Default for Trie<K> {
@@ -141,7 +141,7 @@ impl<K> Children<K> {
         match std::mem::replace(self, Self::None) {
             Self::None => *self = Self::One(Box::new((SmolStr::new(level), Trie::default()))),
             Self::One(one) if one.0 == level => *self = Self::One(one),
-            Self::One(one) => *self = Self::Many(Box::new(HashMap::from([*one]))),
+            Self::One(one) => *self = Self::Many(Box::new(BTreeMap::from([*one]))),
             Self::Many(many) => *self = Self::Many(many),
         }
         match self {
@@ -168,8 +168,6 @@ impl<K> Children<K> {
                 many.remove(level);
                 if many.is_empty() {
                     *self = Self::None;
-                } else {
-                    shrink(many);
                 }
             }
         }

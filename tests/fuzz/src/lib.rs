@@ -2,3 +2,5 @@
 
 #[path = "../../../src/mqtt/mod.rs"]
 pub mod mqtt;
+
+pub mod domain;

@@ -1,10 +1,15 @@
 //! A raw MQTT 3.1.1 client: sends any bytes and looks at every packet that comes back.
 
-use std::{collections::VecDeque, net::SocketAddr};
+use std::{
+    collections::VecDeque,
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    sync::atomic::{AtomicU32, Ordering},
+};
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
 };
 use tokio_rustls::TlsConnector;
 
@@ -39,18 +44,19 @@ pub struct Client {
 }
 
 impl Client {
-    /// Opens a plain TCP connection and sends nothing.
+    /// Opens a plain TCP connection from an address of its own and sends nothing.
     pub async fn tcp(address: SocketAddr) -> Self {
-        let stream = within("a TCP connection", TcpStream::connect(address)).await;
-        let stream = stream.expect("the listener accepts connections");
-        stream.set_nodelay(true).expect("TCP_NODELAY can be set");
-        Self::over(Box::new(stream))
+        Self::tcp_from(new_source(), address).await
     }
 
-    /// Opens a TLS connection; an error is a failed handshake.
-    pub async fn tls(address: SocketAddr, ca_pem: &str, options: &TlsOptions) -> std::io::Result<Self> {
-        let stream = within("a TCP connection", TcpStream::connect(address)).await?;
-        stream.set_nodelay(true)?;
+    /// Opens a plain TCP connection from the given loopback address and sends nothing.
+    pub async fn tcp_from(source: Ipv4Addr, address: SocketAddr) -> Self {
+        Self::over(Box::new(open(source, address).await.expect("the listener accepts connections")))
+    }
+
+    /// Opens a TLS connection from an address of its own; an error is a failed handshake.
+    pub async fn tls(address: SocketAddr, ca_pem: &str, options: &TlsOptions) -> io::Result<Self> {
+        let stream = open(new_source(), address).await?;
         let connector = TlsConnector::from(client_config(ca_pem, options));
         let name = "localhost".try_into().expect("localhost is a valid server name");
         let stream = within("a TLS handshake", connector.connect(name, stream)).await?;
@@ -286,4 +292,20 @@ impl Client {
         self.next_identifier = identifier.checked_add(1).unwrap_or(1);
         identifier
     }
+}
+
+/// A loopback address that no other connection of this process has. The server slows clients down by address
+/// (U-A10), and tests must not slow each other down.
+pub fn new_source() -> Ipv4Addr {
+    static NEXT: AtomicU32 = AtomicU32::new(0x7f01_0001);
+    Ipv4Addr::from(NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+async fn open(source: Ipv4Addr, address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    // Only Linux owns all of 127.0.0.0/8; elsewhere the system chooses.
+    let _ = socket.bind((source, 0).into());
+    let stream = within("a TCP connection", socket.connect(address)).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
