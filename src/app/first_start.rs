@@ -11,7 +11,6 @@ use smol_str::SmolStr;
 
 use super::StartError;
 use crate::api::access::hash_secret;
-use crate::api::grpc::call::fresh_id;
 use crate::api::grpc::token::fresh_secret;
 use crate::clock;
 use crate::config::Config;
@@ -19,7 +18,7 @@ use crate::domain::catalog::{Catalog, Command, NewToken, TokenCondition};
 use crate::domain::id::TokenId;
 use crate::domain::token::{ApiToken, Role};
 use crate::net::pki::{self, PkiError, ServerIdentity, ServerNames};
-use crate::store::CatalogHandle;
+use crate::store::{CatalogHandle, fresh_id};
 
 /// The file that holds the administrator's token, in the data directory.
 pub const ADMIN_TOKEN_FILE: &str = "admin.token";
