@@ -131,8 +131,17 @@ impl CliError {
 
 /// A failed command as it is printed: what happened, and on a second line what to try next.
 #[derive(Debug, Error)]
-#[error("{0}{}", .0.hint().map(|hint| format!("\nhint: {hint}")).unwrap_or_default())]
-pub struct Failure(pub CliError);
+#[error("{error}{}", .error.hint().map(|hint| format!("\nhint: {hint}")).unwrap_or_default())]
+pub struct Failure {
+    /// What happened.
+    pub error: CliError,
+}
+
+impl From<CliError> for Failure {
+    fn from(error: CliError) -> Self {
+        Self { error }
+    }
+}
 
 fn hint_for(code: &str) -> Option<&'static str> {
     match code {

@@ -106,7 +106,7 @@ const CLIENT_FLAGS: [(&str, &str); 6] = [
 /// # Errors
 /// [`Failure`], which says what to try next as well.
 pub async fn run(cli: &Cli) -> Result<(), Failure> {
-    perform(cli).await.map_err(Failure)
+    Ok(perform(cli).await?)
 }
 
 async fn perform(cli: &Cli) -> Result<(), CliError> {
