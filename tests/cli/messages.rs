@@ -131,9 +131,9 @@ fn refusals_are_explained() {
     let error =
         pair.folder.fail(&["mqtt", "publish", "-u", &pair.device, "-P", "wrong", "-t", "t", "-m", "m"]);
     assert!(error.contains("user name or password is wrong") && error.contains("code 4"), "{error}");
-    let stranger = certificates::p256();
+    let stranger = files(&certificates::p256());
     let arguments =
-        [&["mqtt", "subscribe", "-t", "t"][..], &files(&stranger).each_ref().map(String::as_str)].concat();
+        [&["mqtt", "subscribe", "-t", "t"][..], &stranger.each_ref().map(String::as_str)].concat();
     let error = pair.folder.fail(&arguments);
     assert!(error.contains("code 5"), "{error}");
     let foreign = ["mqtt", "subscribe", "-t", "$devices/are00000000000000000/events"];

@@ -135,8 +135,9 @@ fn exports_are_added_listed_and_deleted() {
     assert_eq!((field(&export, "registry_id"), field(&export, "stream")), (registry, "s".into()));
     let list = folder.json(&[&["registry", "yds-export", "list"][..], &owner].concat());
     assert_eq!(list[0]["id"], export["id"]);
+    let export_id = id(&export);
     let delete =
-        [&["registry", "yds-export", "delete"][..], &owner, &["--ds-export-id", &id(&export)]].concat();
+        [&["registry", "yds-export", "delete"][..], &owner, &["--ds-export-id", &export_id]].concat();
     assert_eq!(folder.run(&delete), "");
     assert_eq!(folder.json(&[&["registry", "yds-export", "list"][..], &owner].concat()), json!([]));
 }
