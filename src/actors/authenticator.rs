@@ -138,11 +138,9 @@ impl Authenticator {
                     let known = principal.is_some().then_some(login.as_str());
                     Err(refusal(ConnectReturnCode::BadUserNameOrPassword, "wrong login or password", known))
                 }
-                Err(PoolError::Busy { .. } | PoolError::Closing) => Err(refusal(
-                    ConnectReturnCode::ServerUnavailable,
-                    "too many logins are being checked",
-                    None,
-                )),
+                Err(PoolError::Busy { .. } | PoolError::Closing) => {
+                    Err(refusal(ConnectReturnCode::ServerUnavailable, "too many logins are being checked", None))
+                }
             }
         }))
     }
@@ -154,12 +152,7 @@ impl Authenticator {
         })
     }
 
-    fn right_password(
-        &self,
-        principal: Option<Principal>,
-        passwords: &[Arc<Password>],
-        index: usize,
-    ) -> Decision {
+    fn right_password(&self, principal: Option<Principal>, passwords: &[Arc<Password>], index: usize) -> Decision {
         let (Some(principal), Some(password)) = (principal, passwords.get(index)) else {
             return Err(refusal(ConnectReturnCode::BadUserNameOrPassword, "wrong login or password", None));
         };

@@ -171,8 +171,7 @@ impl<'a> Encoder<'a> {
 
     fn acknowledged(&mut self, scratch: &mut Vec<u8>) -> AcknowledgedFrame {
         if self.acknowledged.is_none() {
-            self.acknowledged =
-                Some(frame::encode_acknowledged(scratch, self.name, self.payload, self.retain));
+            self.acknowledged = Some(frame::encode_acknowledged(scratch, self.name, self.payload, self.retain));
             // The working space now holds something else.
             self.plain = None;
         }
@@ -213,13 +212,7 @@ fn split(targets: &LaneTargets, qos: QoS) -> ([Option<&Arc<[Target]>>; 2], Optio
     }
 }
 
-fn deliver_plain(
-    lane: &mut LaneState,
-    to: u16,
-    targets: &Arc<[Target]>,
-    head: &[u8],
-    payload: &SharedPayload,
-) {
+fn deliver_plain(lane: &mut LaneState, to: u16, targets: &Arc<[Target]>, head: &[u8], payload: &SharedPayload) {
     if to == lane.number {
         for target in targets.iter() {
             lane.deliver_plain(*target, head, payload);

@@ -16,6 +16,7 @@ use super::{StartError, first_start, samples};
 use crate::actors::connection::{self, PeerCertificate};
 use crate::actors::environment::Environment;
 use crate::api::{self, Backend, ServerLimits};
+use crate::clock;
 use crate::config::Config;
 use crate::domain::credential::Fingerprint;
 use crate::net::listener::{Accepted, ConnectionLimit, Listener, ListenerCounters, ListenerSettings};
@@ -81,9 +82,11 @@ pub async fn open(
     entrance: &Runtime,
 ) -> Result<Doors, StartError> {
     let identity = first_start::server_identity(config)?;
-    let tls_settings =
-        TlsSettings { handshake_timeout: config.limits.handshake_timeout, ..TlsSettings::default() };
+    let tls_settings = TlsSettings { handshake_timeout: config.limits.handshake_timeout, ..TlsSettings::default() };
+    let api_tls_settings =
+        TlsSettings { application_protocols: vec![b"h2".to_vec()], ..tls_settings.clone() };
     let tls = Arc::new(ServerTls::new(tls_settings, &identity)?);
+    let api_tls = Arc::new(ServerTls::new(api_tls_settings, &identity)?);
     let limit = ConnectionLimit::new(config.limits.connections_max);
     let settings = |name| ListenerSettings {
         pending_handshakes_max: config.limits.handshakes_max,
@@ -93,9 +96,9 @@ pub async fn open(
     api_settings.pending_handshakes_max = API_CONNECTIONS_MAX;
 
     let on_entrance = entrance.enter();
-    let mqtts = bind(config.listen.mqtts, settings("mqtts"), Some(Arc::clone(&tls)))?;
+    let mqtts = bind(config.listen.mqtts, settings("mqtts"), Some(tls))?;
     let mqtt = bind(config.listen.mqtt, settings("mqtt"), None)?;
-    let api = bind(config.listen.api, api_settings, Some(tls))?;
+    let api = bind(config.listen.api, api_settings, Some(api_tls))?;
     drop(on_entrance);
     let ops = match config.listen.ops {
         Some(address) => Some(bind_ops(address, service).await?),
@@ -137,20 +140,16 @@ fn bind(
 ) -> Result<Option<Listener>, StartError> {
     let Some(address) = address else { return Ok(None) };
     let name = settings.name;
-    Listener::bind(address, settings, tls).map(Some).map_err(|error| StartError::Bind {
-        name,
-        address,
-        error,
-    })
+    Listener::bind(address, settings, tls).map(Some).map_err(|error| StartError::Bind { name, address, error })
 }
 
 async fn bind_ops(address: SocketAddr, service: &Runtime) -> Result<TcpListener, StartError> {
     let binding = service.spawn(TcpListener::bind(address));
-    binding.await.map_err(std::io::Error::other).and_then(|result| result).map_err(|error| StartError::Bind {
-        name: "ops",
-        address,
-        error,
-    })
+    binding
+        .await
+        .map_err(std::io::Error::other)
+        .and_then(|result| result)
+        .map_err(|error| StartError::Bind { name: "ops", address, error })
 }
 
 async fn until_stopped(mut stopped: watch::Receiver<bool>) {
@@ -178,6 +177,7 @@ fn serve_api(
     let backend = Backend {
         catalog: parts.store.catalog(),
         publisher: Arc::new(MessagePath(Arc::clone(parts.environment))),
+        now: Arc::new(clock::now),
         passwords: Arc::clone(parts.verifier),
     };
     let streams = stream::unfold(receiver, async |mut receiver| {
@@ -218,9 +218,7 @@ impl Reception {
             let stream: std::io::Result<Stream> = accepted.transport.attach();
             match stream {
                 Ok(stream) => connection::start(&environment, Box::new(stream), accepted.peer, certificate),
-                Err(error) => {
-                    tracing::debug!(%error, peer = %accepted.peer, "a new connection could not be attached")
-                }
+                Err(error) => tracing::debug!(%error, peer = %accepted.peer, "a new connection could not be attached"),
             }
         });
     }

@@ -7,16 +7,11 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::SystemTime;
 
-use smol_str::SmolStr;
-
 use super::StartError;
 use crate::api::access::hash_secret;
 use crate::api::grpc::token::fresh_secret;
-use crate::clock;
 use crate::config::Config;
-use crate::domain::catalog::{Catalog, Command, NewToken, TokenCondition};
-use crate::domain::id::TokenId;
-use crate::domain::token::{ApiToken, Role};
+use crate::domain::catalog::Catalog;
 use crate::net::pki::{self, PkiError, ServerIdentity, ServerNames};
 use crate::store::{CatalogHandle, fresh_id};
 
@@ -44,36 +39,18 @@ pub fn server_identity(config: &Config) -> Result<ServerIdentity, PkiError> {
 /// to `admin.token` in the data directory (mode 0600).
 pub async fn ensure_administrator(catalog: &CatalogHandle, config: &Config) -> Result<(), StartError> {
     if let Some(file) = &config.security.admin_token_file {
-        let text =
-            fs::read_to_string(file).map_err(StartError::system(format!("token file {}", file.display())))?;
-        let token = administrator(fresh_id(), text.trim());
-        catalog.propose(new_token(token, TokenCondition::NewSecret)).await?;
+        let text = fs::read_to_string(file).map_err(StartError::system(format!("token file {}", file.display())))?;
+        catalog.ensure_token_of_file(hash_secret(text.trim().as_bytes())).await?;
         return Ok(());
     }
     if catalog.read(Catalog::has_administrator) {
         return Ok(());
     }
-    let id = fresh_id();
-    let secret = fresh_secret(&id);
+    let secret = fresh_secret(&fresh_id());
     // Written first: a crash in between leaves a file that the next start replaces, never a token that nobody knows.
     write_secret(&config.node.data_dir.join(ADMIN_TOKEN_FILE), &secret)?;
-    catalog.propose(new_token(administrator(id, &secret), TokenCondition::NoAdministrator)).await?;
+    catalog.ensure_administrator(hash_secret(secret.as_bytes())).await?;
     Ok(())
-}
-
-fn administrator(id: SmolStr, secret: &str) -> ApiToken {
-    ApiToken {
-        id: TokenId::new(id),
-        name: SmolStr::new_static("administrator"),
-        role: Role::Administrator,
-        hash: hash_secret(secret.as_bytes()),
-        created_at: clock::now(),
-        created_by: SmolStr::default(),
-    }
-}
-
-fn new_token(token: ApiToken, condition: TokenCondition) -> Command {
-    Command::CreateToken(NewToken { token, condition })
 }
 
 fn write_secret(path: &Path, secret: &str) -> Result<(), StartError> {

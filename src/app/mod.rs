@@ -107,8 +107,7 @@ pub async fn start(config: &Config) -> Result<Node, StartError> {
 
     let options = store::StoreOptions::new(data_dir.join("raft"), config.node.name.clone());
     let opening = service.spawn(store::open(options, Arc::new(observer)));
-    let store =
-        opening.await.map_err(std::io::Error::other).map_err(StartError::system("storage task"))??;
+    let store = opening.await.map_err(std::io::Error::other).map_err(StartError::system("storage task"))??;
     let catalog = store.catalog();
     first_start::ensure_administrator(&catalog, config).await?;
 
@@ -118,8 +117,7 @@ pub async fn start(config: &Config) -> Result<Node, StartError> {
     let settings = settings(&config.limits);
     let environment = Arc::new(Environment::new(lanes, catalog, directory, authenticator, settings));
 
-    let parts =
-        doors::Parts { environment: &environment, store: &store, verifier: &verifier, arbiters: &arbiters };
+    let parts = doors::Parts { environment: &environment, store: &store, verifier: &verifier, arbiters: &arbiters };
     let doors = doors::open(config, &parts, &service, &entrance).await?;
     Ok(Node { environment, store, doors, arbiters, service, entrance })
 }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use actix_rt::Arbiter;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Node;

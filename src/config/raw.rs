@@ -180,11 +180,9 @@ pub fn read(sources: &Sources) -> Result<Raw, Problems> {
     }
     if sources.environment {
         // Variables without a section, such as ROOKERY_ENDPOINT, belong to the client commands.
-        figment =
-            figment.merge(Env::prefixed("ROOKERY_").filter(|key| key.as_str().contains("__")).split("__"));
+        figment = figment.merge(Env::prefixed("ROOKERY_").filter(|key| key.as_str().contains("__")).split("__"));
     }
-    let mut raw: Raw =
-        figment.extract().map_err(|error| Problems(error.into_iter().map(problem).collect()))?;
+    let mut raw: Raw = figment.extract().map_err(|error| Problems(error.into_iter().map(problem).collect()))?;
     apply_flags(&mut raw, &sources.flags);
     Ok(raw)
 }

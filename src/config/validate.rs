@@ -150,11 +150,7 @@ impl Found {
         Limits {
             connections_max: self.at_least("limits.connections_max", raw.connections_max, 1),
             handshakes_max: self.at_least("limits.handshakes_max", raw.handshakes_max, 1),
-            handshake_timeout: seconds(self.at_least(
-                "limits.handshake_timeout_s",
-                raw.handshake_timeout_s,
-                1,
-            )),
+            handshake_timeout: seconds(self.at_least("limits.handshake_timeout_s", raw.handshake_timeout_s, 1)),
             connect_timeout: seconds(self.at_least("limits.connect_timeout_s", raw.connect_timeout_s, 1)),
             connect_bytes_max: self.at_least("limits.connect_bytes_max", raw.connect_bytes_max, 1024),
             payload_bytes_max: self.at_least("limits.payload_bytes_max", raw.payload_bytes_max, 1),
@@ -163,11 +159,7 @@ impl Found {
             queue_messages_max: self.at_least("limits.queue_messages_max", raw.queue_messages_max, 1),
             queue_bytes_max: self.at_least("limits.queue_bytes_max", raw.queue_bytes_max, MIN_QUEUE_BYTES),
             outbox_bytes_max: self.at_least("limits.outbox_bytes_max", raw.outbox_bytes_max, MIN_QUEUE_BYTES),
-            outboxes_bytes_max: self.at_least(
-                "limits.outboxes_bytes_max",
-                raw.outboxes_bytes_max,
-                MIN_QUEUE_BYTES,
-            ),
+            outboxes_bytes_max: self.at_least("limits.outboxes_bytes_max", raw.outboxes_bytes_max, MIN_QUEUE_BYTES),
             redelivery_interval: seconds(raw.redelivery_interval_s),
             storing_messages_max: self.at_least("limits.storing_messages_max", raw.storing_messages_max, 1),
             stored_messages_per_subscribe_max: raw.stored_messages_per_subscribe_max,

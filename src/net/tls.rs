@@ -47,6 +47,8 @@ pub struct TlsSettings {
     pub tls13: bool,
     /// Whether clients get session tickets. Default true.
     pub session_tickets: bool,
+    /// Application protocols to negotiate (ALPN), most wanted first. Default none: MQTT clients do not use it.
+    pub application_protocols: Vec<Vec<u8>>,
     /// Longest time from accept to a complete ClientHello. Default 5 s.
     pub hello_timeout: Duration,
     /// Longest time from accept to the end of the handshake. Default 15 s: an ESP8266 computes for
@@ -66,6 +68,7 @@ impl Default for TlsSettings {
         Self {
             tls13: true,
             session_tickets: true,
+            application_protocols: Vec::new(),
             hello_timeout: Duration::from_secs(5),
             handshake_timeout: Duration::from_secs(15),
             record_bytes_max: 4096,
@@ -175,6 +178,7 @@ impl Configurations {
                 .with_protocol_versions(versions)?
                 .with_client_cert_verifier(Arc::new(verifier))
                 .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(identity.key())));
+            config.alpn_protocols.clone_from(&settings.application_protocols);
             config.session_storage = Arc::new(NoServerSessionStorage {});
             config.send_tls13_tickets = usize::from(ticketer.is_some());
             if let Some(ticketer) = &ticketer {
