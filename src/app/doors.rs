@@ -16,6 +16,7 @@ use super::{StartError, first_start, samples};
 use crate::actors::connection::{self, PeerCertificate};
 use crate::actors::environment::Environment;
 use crate::api::{self, Backend, ServerLimits};
+use crate::clock;
 use crate::config::Config;
 use crate::domain::credential::Fingerprint;
 use crate::net::listener::{Accepted, ConnectionLimit, Listener, ListenerCounters, ListenerSettings};
@@ -176,6 +177,7 @@ fn serve_api(
     let backend = Backend {
         catalog: parts.store.catalog(),
         publisher: Arc::new(MessagePath(Arc::clone(parts.environment))),
+        now: Arc::new(clock::now),
         passwords: Arc::clone(parts.verifier),
     };
     let streams = stream::unfold(receiver, async |mut receiver| {
