@@ -57,7 +57,11 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     observe::logging::start(config.log.format == LogFormat::Json, &config.log.filter)
         .context("log.filter")?;
     let mut signals = Signals::register().context("signals")?;
-    let node = app::start(config).await?;
+    // Reading a long log takes a while; a node that is not needed any more should not have to finish it.
+    let node = tokio::select! {
+        started = app::start(config) => started?,
+        () = signals.wait() => return Ok(()),
+    };
     announce(&node).context("standard output")?;
     signals.wait().await;
     signals.end_at_once();

@@ -1,6 +1,7 @@
 //! The operations listener: `/metrics`, `/livez`, `/readyz` over plain HTTP, for machines inside of the house.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -12,6 +13,10 @@ use tokio::net::TcpListener;
 use crate::observe::health::Checks;
 use crate::observe::metrics::Metrics;
 
+/// How long answers may take that are under way when the listener stops. A client that never finishes its request
+/// must not keep the node from stopping.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
+
 /// What the listener shows.
 pub struct Operations {
     /// The metrics.
@@ -22,7 +27,7 @@ pub struct Operations {
     pub ready: Checks,
 }
 
-/// Serves until `stop` completes.
+/// Serves until `stop` completes, and then at most one second more.
 ///
 /// # Errors
 /// Those of the listener.
@@ -36,7 +41,20 @@ pub async fn serve(
         .route("/livez", get(alive))
         .route("/readyz", get(ready))
         .with_state(operations);
-    axum::serve(listener, router).with_graceful_shutdown(stop).await
+    let (stopping, stopped) = tokio::sync::oneshot::channel::<()>();
+    let serving = axum::serve(listener, router).with_graceful_shutdown(async move {
+        stop.await;
+        drop(stopping);
+    });
+    let grace_is_over = async move {
+        // Only ever dropped, so the error is the signal.
+        let _ = stopped.await;
+        tokio::time::sleep(SHUTDOWN_GRACE).await;
+    };
+    tokio::select! {
+        result = serving.into_future() => result,
+        () = grace_is_over => Ok(()),
+    }
 }
 
 async fn metrics(State(operations): State<Arc<Operations>>) -> impl IntoResponse {

@@ -1,7 +1,7 @@
 //! What every connection and registry actor is given: the handles to everything they share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::authenticator::Authenticator;
@@ -43,6 +43,8 @@ pub struct Environment {
     pub authenticator: Authenticator,
     /// Settings.
     pub settings: Settings,
+    /// Messages to permanent topics that could not be stored; rare, and counted on any thread.
+    pub messages_not_stored: AtomicU64,
     draining: AtomicBool,
 }
 
@@ -55,7 +57,15 @@ impl Environment {
         authenticator: Authenticator,
         settings: Settings,
     ) -> Self {
-        Self { lanes, catalog, directory, authenticator, settings, draining: AtomicBool::new(false) }
+        Self {
+            lanes,
+            catalog,
+            directory,
+            authenticator,
+            settings,
+            messages_not_stored: AtomicU64::new(0),
+            draining: AtomicBool::new(false),
+        }
     }
 
     /// From now on CONNECT is answered with code 3.

@@ -1,6 +1,7 @@
 //! Publishing to permanent topics: first the log, then the subscribers (U-T22).
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
@@ -16,7 +17,7 @@ use crate::store::StoreError;
 /// Proposes a message for its permanent topic. `done` is called, on any thread, when the message is stored and on its
 /// way to its subscribers, or with the reason why it cannot be stored; perhaps before this function returns.
 pub fn store(
-    environment: &Environment,
+    environment: &Arc<Environment>,
     space: &Space,
     topic: &CanonicalTopic,
     payload: Bytes,
@@ -31,7 +32,11 @@ pub fn store(
         at: clock::now(),
         origin: Origin::default(),
     };
+    let counting = Arc::clone(environment);
     environment.catalog.set_permanent_async(message, move |result| {
+        if result.is_err() {
+            counting.messages_not_stored.fetch_add(1, Ordering::Relaxed);
+        }
         done(result.map(|_| ()));
     });
 }
@@ -47,7 +52,9 @@ pub fn store_or_deliver(
 ) {
     let (context, kept) = ((Arc::clone(environment), Arc::clone(space), topic.clone()), payload.clone());
     store(environment, space, topic, payload, qos, move |result| {
-        if result.is_err() {
+        // A message that may have been delivered after all is not sent twice with QoS 0.
+        let uncertain = matches!(result, Err(StoreError::Unavailable { may_have_applied: true, .. }));
+        if result.is_err() && !(uncertain && qos == QoS::AtMostOnce) {
             let (environment, space, topic) = context;
             let route = environment
                 .catalog

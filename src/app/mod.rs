@@ -9,6 +9,7 @@ mod first_start;
 mod publisher;
 mod samples;
 mod stop;
+mod threads;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,7 +17,6 @@ use std::sync::Arc;
 pub use stop::Signals;
 
 use actix_rt::Arbiter;
-use tokio::runtime::Runtime;
 
 use crate::actors::authenticator::Authenticator;
 use crate::actors::directory::Directory;
@@ -32,6 +32,7 @@ use crate::net::tls::TlsSetupError;
 use crate::store::{self, OpenError, StoreError};
 use crate::verify::password::{PasswordVerifier, VerifierError, VerifierSettings};
 use crate::verify::throttle::{Throttle, ThrottleSettings};
+use threads::Threads;
 
 /// Why the node cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -85,9 +86,9 @@ pub struct Node {
     doors: doors::Doors,
     arbiters: Vec<Arbiter>,
     /// Raft, storage, the API and operations.
-    service: Runtime,
+    service: Threads,
     /// Accepting and shaking hands.
-    entrance: Runtime,
+    entrance: Threads,
 }
 
 /// Starts a node on the current thread, which must run an actix `System`.
@@ -97,8 +98,8 @@ pub struct Node {
 pub async fn start(config: &Config) -> Result<Node, StartError> {
     let data_dir = &config.node.data_dir;
     first_start::create_data_dir(data_dir)?;
-    let service = runtime("service", 2)?;
-    let entrance = runtime("entrance", usize::from(config.node.connection_threads))?;
+    let service = Threads::start("service", 2)?;
+    let entrance = Threads::start("entrance", usize::from(config.node.connection_threads))?;
 
     let lanes = lane::lanes(config.node.connection_threads);
     let arbiters = start_arbiters(&lanes, &config.limits);
@@ -135,15 +136,6 @@ impl Node {
     pub fn environment(&self) -> &Arc<Environment> {
         &self.environment
     }
-}
-
-fn runtime(name: &'static str, threads: usize) -> Result<Runtime, StartError> {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(threads.max(1))
-        .thread_name(name)
-        .enable_all()
-        .build()
-        .map_err(StartError::system(format!("runtime {name}")))
 }
 
 fn start_arbiters(lanes: &Lanes, limits: &Limits) -> Vec<Arbiter> {

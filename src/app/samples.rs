@@ -67,10 +67,13 @@ pub fn operations(parts: &Parts<'_>, listeners: Vec<(&'static str, Arc<ListenerC
             ),
         ]
     };
+    let environment = Arc::clone(parts.environment);
     let spaces = move || {
+        let not_stored = environment.messages_not_stored.load(Ordering::Relaxed);
         let running = directory.all();
         let subscriptions: usize = running.iter().map(|registry| registry.space.subscriptions()).sum();
         vec![
+            Sample::counter("messages_not_stored", "Messages to permanent topics that could not be stored", not_stored),
             Sample::gauge("topic_spaces", "Topic spaces in use", running.len() as u64),
             Sample::gauge("subscriptions", "Subscriptions", subscriptions as u64),
         ]
@@ -116,8 +119,13 @@ fn message_samples(lanes: &Lanes) -> Vec<Sample> {
         ),
         counter(
             "sessions_closed_slow",
-            "Sessions closed because their QoS 1 queue was full",
+            "Sessions closed because their queue of QoS 1 messages or answers was full",
             totals.sessions_closed_slow,
+        ),
+        counter(
+            "stored_messages_left_out",
+            "Stored messages left out of the answer to a SUBSCRIBE because the queue was full",
+            totals.stored_messages_left_out,
         ),
         counter("publishes_refused", "Publishes refused, with their connection", totals.publishes_refused),
         counter("filters_refused", "Filters answered with 0x80", totals.filters_refused),

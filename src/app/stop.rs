@@ -63,13 +63,13 @@ impl Node {
         // The storage lives on its own runtime; a task that cannot be joined has already ended.
         let _ = self.service.spawn(async move { store.shutdown().await }).await;
         tracing::info!("storage is closed");
-        for arbiter in self.arbiters {
+        for arbiter in &self.arbiters {
             arbiter.stop();
-            // A thread that panicked has ended too.
-            let _ = arbiter.join();
         }
-        self.entrance.shutdown_background();
-        self.service.shutdown_background();
+        // Joined elsewhere, so that a second signal ends a process with a stuck thread. One that panicked has ended too.
+        let join = move || self.arbiters.into_iter().for_each(|arbiter| drop(arbiter.join()));
+        let _ = tokio::task::spawn_blocking(join).await;
+        drop((self.entrance, self.service));
         clean
     }
 }

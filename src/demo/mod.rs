@@ -66,6 +66,7 @@ pub async fn run(arguments: &DemoArguments) -> Result<(), DemoError> {
         result = perform(arguments, &config, &node) => result,
         () = signals.wait() => Ok(()),
     };
+    signals.end_at_once();
     node.stop(config.node.grace_period).await;
     result
 }

@@ -23,14 +23,19 @@ pub struct PeerCertificate {
     pub fingerprint: Fingerprint,
 }
 
-/// Starts the actor of a connection on the current thread, which must be a lane.
+/// Starts the actor of a connection on the current thread, which must be a lane. While the node stops the connection
+/// is closed instead: nobody would end it.
 pub fn start(
     environment: &Arc<Environment>,
     transport: Box<dyn Transport>,
     peer: SocketAddr,
     certificate: Option<PeerCertificate>,
 ) {
+    if environment.is_draining() {
+        return;
+    }
     let link = Rc::new(Link::new(transport));
+    link.read_bytes_max.set(environment.settings.connect_bytes_max);
     let lane = lane::current();
     let mut lane = lane.borrow_mut();
     let slot = lane.insert(Rc::clone(&link));

@@ -1,5 +1,6 @@
 //! How a connection ends: once, whoever wants it, and even if its actor panics.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -37,7 +38,11 @@ impl ConnectionActor {
                 if reason.fires_will()
                     && let Some(will) = session.will.take()
                 {
-                    session.publish_will(&self.environment, &mut lane, &will);
+                    // Whatever goes wrong with it, the session must leave the registry and the lane.
+                    let publish = AssertUnwindSafe(|| session.publish_will(&self.environment, &mut lane, &will));
+                    if catch_unwind(publish).is_err() {
+                        lane.handle().counters.panics.add(1);
+                    }
                 }
                 log::disconnected(&session.identity, &session.client_id, self.peer, reason);
                 post_always(&session.registry, Detach { slot: self.slot });

@@ -4,7 +4,7 @@
 //! which older one must end), and the answer. Nothing of the client is read meanwhile; what it has sent ahead waits.
 
 use actix::fut::WrapFuture;
-use actix::prelude::{ActorFutureExt, Addr, AsyncContext, Context, Message};
+use actix::prelude::{ActorFutureExt, Addr, AsyncContext, Context};
 use zeroize::Zeroizing;
 
 use super::session::{Session, Will};
@@ -30,11 +30,6 @@ pub struct Connecting {
     /// Where the session was asked for; it must be told if the connection ends before it is answered.
     pub(super) registry: Option<Addr<RegistryActor>>,
 }
-
-/// The password check is through.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct Authenticated(pub Decision);
 
 /// Bytes of a packet beside its payload and topic, at most (U-M10: packet limit = payload limit + topic + 16).
 const PACKET_OVERHEAD_BYTES: usize = 16;
@@ -146,6 +141,7 @@ impl ConnectionActor {
         log::connected(&identity, self.peer, &connecting.client_id);
         self.packet_bytes_max =
             self.environment.settings.payload_bytes_max + TOPIC_BYTES_MAX + PACKET_OVERHEAD_BYTES;
+        self.link.read_bytes_max.set(usize::MAX);
         self.start_keep_alive(&mut lane, connecting.keep_alive_s);
         lane.handle().counters.connects_accepted.add(1);
         lane.send_control(self.slot, |out| encode_connack(out, false, ConnectReturnCode::Accepted));

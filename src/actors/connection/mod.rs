@@ -21,7 +21,6 @@ use std::sync::Arc;
 use actix::prelude::{Actor, AsyncContext, Context, Handler, StreamHandler};
 
 pub use accept::{PeerCertificate, start};
-pub use connect::Authenticated;
 pub use session::Session;
 use stream::{ReadEvent, ReadStream, with_read_bytes};
 
@@ -82,7 +81,9 @@ impl Actor for ConnectionActor {
 impl StreamHandler<ReadEvent> for ConnectionActor {
     fn handle(&mut self, event: ReadEvent, context: &mut Self::Context) {
         match event {
-            ReadEvent::Bytes(length) => with_read_bytes(length, |bytes| self.received(bytes, context)),
+            ReadEvent::Bytes { length, received } => {
+                with_read_bytes(length, |bytes| self.received(bytes, received, context));
+            }
             ReadEvent::Resumed => self.handle_tail(context),
             ReadEvent::Close(reason) => self.close(reason, context),
         }
@@ -93,13 +94,14 @@ impl StreamHandler<ReadEvent> for ConnectionActor {
 }
 
 impl ConnectionActor {
-    fn received(&mut self, bytes: &[u8], context: &mut Context<Self>) {
+    /// Handles `bytes`, of which the last `received` are new.
+    fn received(&mut self, bytes: &[u8], received: usize, context: &mut Context<Self>) {
         let lane = lane::current();
         {
             let mut lane = lane.borrow_mut();
             lane.start_chunk();
             let tick = lane.tick();
-            lane.handle().counters.bytes_received.add(bytes.len() as u64);
+            lane.handle().counters.bytes_received.add(received as u64);
             if let Some(outbox) = lane.get(self.slot.into()) {
                 outbox.deadlines.last_read_tick = tick;
             }
@@ -220,14 +222,6 @@ impl Handler<Attached> for ConnectionActor {
 
     fn handle(&mut self, message: Attached, context: &mut Self::Context) {
         self.attached(message, context);
-    }
-}
-
-impl Handler<Authenticated> for ConnectionActor {
-    type Result = ();
-
-    fn handle(&mut self, message: Authenticated, context: &mut Self::Context) {
-        self.authenticated(message.0, context);
     }
 }
 

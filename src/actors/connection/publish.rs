@@ -49,7 +49,7 @@ impl Session {
         }
         routes::deliver(lane, &route, &OutgoingPayload::new(packet.payload), packet.qos);
         if let Some(packet_identifier) = packet.packet_identifier {
-            lane.send_puback(slot, packet_identifier);
+            lane.send_puback(slot, packet_identifier, environment.settings.storing_messages_max);
         }
         Flow::Continue
     }
@@ -85,14 +85,8 @@ impl Session {
         self.stored_sequence += 1;
         let sequence = self.stored_sequence;
         let Some(outbox) = lane.get(slot.into()) else { return Flow::Continue };
-        let owed = &mut outbox.acknowledgements().owed;
-        owed.push_back(OwedAcknowledgement { packet_identifier, waits_for: Some(sequence) });
-        let storing_messages_max = environment.settings.storing_messages_max;
-        if owed.len() >= storing_messages_max
-            && let Some(link) = &outbox.link
-        {
-            link.read_again_at.set(Some(storing_messages_max / 2));
-        }
+        let acknowledgement = OwedAcknowledgement { packet_identifier, waits_for: Some(sequence) };
+        outbox.owe(acknowledgement, environment.settings.storing_messages_max);
         let handle = Arc::clone(&environment.lanes[usize::from(slot.lane)]);
         permanent::store(environment, &self.space, &route.topic, payload, packet.qos, move |result| {
             let result = result.map_err(|error| error.to_string());

@@ -31,8 +31,14 @@ thread_local! {
 /// What the stream of a connection yields.
 #[derive(Debug)]
 pub enum ReadEvent {
-    /// This many bytes stand in the thread's read buffer; [`with_read_bytes`] gives access to them.
-    Bytes(usize),
+    /// `length` bytes stand in the thread's read buffer; [`with_read_bytes`] gives access to them. The last `received`
+    /// of them are new, those before were kept of an earlier read.
+    Bytes {
+        /// All bytes.
+        length: usize,
+        /// The new ones.
+        received: usize,
+    },
     /// What waited while the connection was paused can be handled now.
     Resumed,
     /// The connection is to end.
@@ -57,22 +63,24 @@ impl ReadStream {
         Self { link, slot, ended: false }
     }
 
-    fn poll_read(&mut self, task: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    /// Reads behind what was kept; the result is the length of both together and the number of new bytes.
+    fn poll_read(&mut self, task: &mut Context<'_>) -> Poll<io::Result<(usize, usize)>> {
         READ_BUFFER.with_borrow_mut(|buffer| {
             let mut tail = self.link.tail.borrow_mut();
             let moved = if tail.len() <= MOVED_TAIL_BYTES_MAX { tail.len() } else { 0 };
-            let mut free = ReadBuf::new(&mut buffer[moved..]);
+            let end = self.link.read_bytes_max.get().saturating_add(moved).min(buffer.len());
+            let mut free = ReadBuf::new(&mut buffer[moved..end]);
             let mut transport = self.link.transport.borrow_mut();
             std::task::ready!(Pin::new(&mut **transport).poll_read(task, &mut free))?;
             let received = free.filled().len();
             if received == 0 {
-                return Poll::Ready(Ok(0));
+                return Poll::Ready(Ok((0, 0)));
             }
             if moved > 0 {
                 buffer[..moved].copy_from_slice(&tail);
                 *tail = Vec::new();
             }
-            Poll::Ready(Ok(moved + received))
+            Poll::Ready(Ok((moved + received, received)))
         })
     }
 }
@@ -104,11 +112,11 @@ impl Stream for ReadStream {
             return Poll::Pending;
         }
         match std::task::ready!(this.poll_read(task)) {
-            Ok(0) => {
+            Ok((0, _)) => {
                 this.ended = true;
                 Poll::Ready(Some(ReadEvent::Close(CloseReason::StreamEnded)))
             }
-            Ok(length) => Poll::Ready(Some(ReadEvent::Bytes(length))),
+            Ok((length, received)) => Poll::Ready(Some(ReadEvent::Bytes { length, received })),
             Err(_) => {
                 this.ended = true;
                 Poll::Ready(Some(ReadEvent::Close(CloseReason::ConnectionLost)))

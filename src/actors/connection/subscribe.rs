@@ -67,7 +67,6 @@ impl Session {
             return Flow::Pause;
         }
         // UNSUBACK cannot refuse (MQTT-3.10.4-4), so the session ends with what it could not end.
-        lane.handle().counters.sessions_closed_slow.add(1);
         Flow::Close(crate::actors::close::CloseReason::Internal)
     }
 
@@ -85,7 +84,11 @@ impl Session {
             log::subscriptions_refused(&self.identity, &self.client_id, &refused);
         }
         send_suback(lane, slot, message.packet_identifier, message.codes.iter().copied());
-        lane.send_stored(slot, &message.stored);
+        let left_out = lane.send_stored(slot, &message.stored);
+        if left_out > 0 {
+            lane.handle().counters.stored_messages_left_out.add(left_out as u64);
+            log::stored_messages_left_out(&self.identity, &self.client_id, left_out);
+        }
         lane.release(slot);
     }
 }
@@ -108,8 +111,10 @@ pub(super) fn unsubscribed(lane: &mut LaneState, slot: Slot, message: &Unsubscri
 }
 
 impl LaneState {
-    /// Sends stored messages, past those that are held back.
-    fn send_stored(&mut self, slot: Slot, stored: &[StoredDelivery]) {
+    /// Sends stored messages, past those that are held back. Returns how many were left out because the session's
+    /// queue has no room for them: closing it would only make the client ask again, for ever.
+    pub(super) fn send_stored(&mut self, slot: Slot, stored: &[StoredDelivery]) -> usize {
+        let mut left_out = 0;
         let target = Target::from(slot);
         let mut scratch = std::mem::take(&mut self.scratch);
         let held = self.get(target).and_then(|outbox| outbox.held.take());
@@ -120,12 +125,17 @@ impl LaneState {
                 self.deliver_plain(target, &scratch, &shared);
             } else {
                 let frame = encode_acknowledged(&mut scratch, &message.name, &payload, message.retain);
-                self.deliver_acknowledged(target, &frame);
+                if self.has_room_for_stored(target, frame.bytes()) {
+                    self.deliver_acknowledged(target, &frame);
+                } else {
+                    left_out += 1;
+                }
             }
         }
         if let Some(outbox) = self.get(target) {
             outbox.held = held;
         }
         self.scratch = scratch;
+        left_out
     }
 }

@@ -90,11 +90,7 @@ impl World {
 
     async fn subscriber(&self, filter: &str, qos: QoS) -> DuplexStream {
         let mut client = self.client(None).await;
-        let mut packet = Vec::new();
-        encode_subscribe(&mut packet, PacketIdentifier::FIRST, [SubscribeRequest { filter, qos }])
-            .expect("encodes");
-        client.write_all(&packet).await.expect("the server reads");
-        assert_eq!(read(&mut client, 5).await, [0x90, 3, 0, 1, qos.bits()], "SUBACK");
+        subscribe(&mut client, filter, qos).await;
         client
     }
 
@@ -152,6 +148,13 @@ fn publish(topic: &str, payload: &[u8], qos: QoS) -> Vec<u8> {
     packet
 }
 
+async fn subscribe(client: &mut DuplexStream, filter: &str, qos: QoS) {
+    let mut packet = Vec::new();
+    encode_subscribe(&mut packet, PacketIdentifier::FIRST, [SubscribeRequest { filter, qos }]).expect("encodes");
+    client.write_all(&packet).await.expect("the server reads");
+    assert_eq!(read(client, 5).await, [0x90, 3, 0, 1, qos.bits()], "SUBACK");
+}
+
 async fn read(stream: &mut DuplexStream, bytes: usize) -> Vec<u8> {
     let mut buffer = vec![0; bytes];
     stream.read_exact(&mut buffer).await.expect("the connection stays open");
@@ -160,6 +163,34 @@ async fn read(stream: &mut DuplexStream, bytes: usize) -> Vec<u8> {
 
 /// Panics when it is read for the second time, like a defect somewhere below a connection.
 struct Faulty(DuplexStream, usize);
+
+/// Panics when a PUBLISH is written.
+struct FaultyWriter(DuplexStream);
+
+impl AsyncRead for FaultyWriter {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        task: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(task, buffer)
+    }
+}
+
+impl AsyncWrite for FaultyWriter {
+    fn poll_write(mut self: Pin<&mut Self>, task: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        assert!(bytes[0] >> 4 != 3, "a defect for the test");
+        Pin::new(&mut self.0).poll_write(task, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(task)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(task)
+    }
+}
 
 impl AsyncRead for Faulty {
     fn poll_read(
@@ -243,10 +274,9 @@ async fn a_session_that_never_acknowledges_is_closed_when_its_queue_is_full() {
     let world = World::new().await;
     let mut subscriber = world.subscriber("a", QoS::AtLeastOnce).await;
     let mut publisher = world.client(None).await;
-    for _ in 0..5 {
-        publisher.write_all(&publish("a", b"x", QoS::AtLeastOnce)).await.expect("the server reads");
-        assert_eq!(read(&mut publisher, 4).await, [0x40, 2, 0, 1], "PUBACK");
-    }
+    // Many more than fit, at once: the session was counted for each of them.
+    publisher.write_all(&publish("a", b"x", QoS::AtLeastOnce).repeat(20)).await.expect("the server reads");
+    assert_eq!(read(&mut publisher, 80).await, [0x40, 2, 0, 1].repeat(20), "PUBACKs");
     let mut received = Vec::new();
     subscriber.read_to_end(&mut received).await.expect("the stream ends");
     assert_eq!(world.counter(|counters| counters.sessions_closed_slow.get()), 1);
@@ -277,4 +307,100 @@ async fn packets_in_one_segment_and_packets_in_single_bytes_are_the_same() {
     }
     topics.sort_unstable();
     assert_eq!(topics, b"1122");
+}
+
+/// The connections behind it in the list of the turn were never written again.
+#[actix_rt::test]
+async fn a_panic_while_one_connection_is_written_costs_the_others_nothing() {
+    let world = World::new().await;
+    let (mut near, far) = tokio::io::duplex(4096);
+    world.accept(Box::new(FaultyWriter(far)));
+    near.write_all(&connect(None)).await.expect("the server reads");
+    assert_eq!(read(&mut near, 4).await, [0x20, 2, 0, 0]);
+    subscribe(&mut near, "a", QoS::AtMostOnce).await;
+    let mut witness = world.subscriber("a", QoS::AtMostOnce).await;
+    let mut publisher = world.client(None).await;
+    let message = publish("a", b"x", QoS::AtMostOnce);
+    for _ in 0..2 {
+        publisher.write_all(&message).await.expect("the server reads");
+        assert_eq!(read(&mut witness, message.len()).await, message);
+    }
+    assert_eq!(near.read(&mut [0; 8]).await.expect("a closed stream"), 0, "its stream is closed");
+    assert_eq!(world.counter(|counters| counters.panics.get()), 1);
+    assert_eq!(world.counter(|counters| counters.connections_open.get()), 2, "its place is free");
+}
+
+/// Sends as long as the server reads, and reads nothing itself.
+async fn flood(mut client: DuplexStream, bytes: &[u8]) {
+    for _ in 0..100_000 {
+        if client.write_all(bytes).await.is_err() {
+            return;
+        }
+    }
+    panic!("the server takes everything and has nowhere to put the answers");
+}
+
+/// Answers had no limit: whoever pings and never reads filled the memory of the node.
+#[actix_rt::test]
+async fn a31_a_client_that_asks_and_never_reads_the_answers_is_closed() {
+    let world = World::new().await;
+    flood(world.client(None).await, &[0xc0, 0].repeat(1024)).await;
+    assert_eq!(world.counter(|counters| counters.sessions_closed_slow.get()), 1);
+    assert_eq!(world.counter(|counters| counters.connections_open.get()), 0);
+}
+
+/// A PUBACK makes room in the window whether or not its message has left the server.
+#[actix_rt::test]
+async fn a31_a_client_that_acknowledges_blindly_and_never_reads_is_closed() {
+    let world = World::new().await;
+    let mut subscriber = world.subscriber("a", QoS::AtLeastOnce).await;
+    let mut publisher = world.client(None).await;
+    let message = publish("a", &[7; 4000], QoS::AtLeastOnce);
+    for packet_identifier in 1..=100_u8 {
+        publisher.write_all(&message).await.expect("the server reads");
+        assert_eq!(read(&mut publisher, 4).await, [0x40, 2, 0, 1], "PUBACK");
+        if subscriber.write_all(&[0x40, 2, 0, packet_identifier]).await.is_err() {
+            break;
+        }
+    }
+    assert_eq!(world.counter(|counters| counters.sessions_closed_slow.get()), 1);
+}
+
+/// Everything that followed a CONNECT in its segment was kept while the password was checked: 128 KiB for each of those
+/// who had yet to show that they are clients at all.
+#[actix_rt::test]
+async fn a1_little_is_read_from_a_client_that_is_not_logged_in() {
+    let world = World::new().await;
+    let (mut near, far) = tokio::io::duplex(1024 * 1024);
+    world.accept(Box::new(far));
+    let mut packet = Vec::new();
+    let connect = ConnectRef {
+        protocol_level: 4,
+        clean_session: true,
+        keep_alive_s: 0,
+        client_id: "",
+        will: None,
+        username: Some("nobody"),
+        password: Some(b"wrong"),
+    };
+    encode_connect(&mut packet, &connect).expect("encodes");
+    packet.extend([0xc0, 0].repeat(50 * 1024));
+    near.write_all(&packet).await.expect("the stream takes it");
+    assert_eq!(read(&mut near, 4).await, [0x20, 2, 0, 4], "CONNACK 4");
+    let received = world.counter(|counters| counters.bytes_received.get());
+    assert!(received <= 4096, "{received} bytes were read before the answer");
+}
+
+/// The beginning of an unfinished packet was counted again with each of its parts.
+#[actix_rt::test]
+async fn every_byte_received_is_counted_once() {
+    let world = World::new().await;
+    let (mut near, far) = tokio::io::duplex(1);
+    world.accept(Box::new(far));
+    for byte in connect(None) {
+        near.write_all(&[byte]).await.expect("the server reads");
+    }
+    assert_eq!(read(&mut near, 4).await, [0x20, 2, 0, 0]);
+    let sent = connect(None).len() as u64;
+    assert_eq!(world.counter(|counters| counters.bytes_received.get()), sent);
 }

@@ -19,6 +19,10 @@ const PIECES_PER_WRITE_MAX: usize = 64;
 /// Emptied buffers up to this capacity go back to the lane's pool; larger ones are freed.
 const POOLED_BUFFER_BYTES_MAX: usize = 64 * 1024;
 
+/// A small frame goes into a new piece when the last one has so many bytes. A piece is freed as a whole, so this bounds
+/// what a reader that is always a little behind keeps of what it has read already.
+const PIECE_BYTES_MAX: usize = POOLED_BUFFER_BYTES_MAX;
+
 /// A lane keeps at most so many emptied buffers.
 const POOLED_BUFFERS_MAX: usize = 256;
 
@@ -80,7 +84,8 @@ impl OutputBuffer {
     /// The buffer to append small things to, for `bytes` more bytes (which the caller must append).
     fn tail(&mut self, pool: &mut BufferPool, bytes: usize) -> &mut Vec<u8> {
         self.pending_bytes += bytes;
-        if !matches!(self.pieces.back(), Some(Piece::Copied(_))) {
+        let has_room = |piece: &Piece| matches!(piece, Piece::Copied(buffer) if buffer.len() < PIECE_BYTES_MAX);
+        if !self.pieces.back().is_some_and(has_room) {
             self.pieces.push_back(Piece::Copied(pool.take()));
         }
         match self.pieces.back_mut() {
@@ -206,5 +211,49 @@ mod tests {
         assert_eq!(drain(&mut buffer, &mut pool), b"abLARGE\x3a\x09\x01\x02\x07z");
         assert!(buffer.is_empty());
         assert_eq!(pool.free.len(), 2, "both small buffers are kept for the next frames");
+    }
+
+    /// Takes `self.1` bytes at a time and then is full.
+    struct Slow(usize, usize);
+
+    impl AsyncRead for Slow {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &mut tokio::io::ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    impl AsyncWrite for Slow {
+        fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            let room = std::mem::take(&mut self.0).min(bytes.len());
+            if room == 0 { Poll::Pending } else { Poll::Ready(Ok(room)) }
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// A subscriber that was never quite up to date kept every byte that it had ever been sent.
+    #[test]
+    fn a_reader_that_is_always_a_little_behind_costs_bounded_memory() {
+        let (mut buffer, mut pool) = (OutputBuffer::default(), BufferPool::default());
+        let mut slow = Slow(0, 1000);
+        let mut task = Context::from_waker(std::task::Waker::noop());
+        buffer.push_copied(&mut pool, b"always one byte more than it reads");
+        for _ in 0..10_000 {
+            buffer.push_copied(&mut pool, &[7; 1000]);
+            slow.0 = slow.1;
+            assert!(buffer.write(&mut slow, &mut pool, &mut task, &mut 0).is_pending());
+        }
+        let kept: usize = buffer.pieces.iter().map(|piece| piece.as_slice().len()).sum();
+        assert!(buffer.pending_bytes() < 1100 && kept < 3 * PIECE_BYTES_MAX, "{kept} bytes are kept");
     }
 }

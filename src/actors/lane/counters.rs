@@ -66,7 +66,7 @@ counters! {
     bytes_sent,
     /// QoS 0 messages dropped because a subscriber's outbox was full.
     messages_dropped_outbox_full,
-    /// Sessions closed because their QoS 1 queue was full.
+    /// Sessions closed because their queue of QoS 1 messages or answers was full.
     sessions_closed_slow,
     /// Publishes refused (and their connection closed).
     publishes_refused,
@@ -76,8 +76,8 @@ counters! {
     messages_redelivered,
     /// Messages that no subscription matched.
     messages_unmatched,
-    /// Permanent messages with QoS 0 that could not be stored.
-    messages_not_stored,
+    /// Stored messages left out of the answer to a SUBSCRIBE because the session's queue had no room for them.
+    stored_messages_left_out,
     /// Protocol violations.
     protocol_violations,
     /// Connections closed by the keep-alive rule.

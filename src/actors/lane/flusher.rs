@@ -53,6 +53,8 @@ impl Future for Flusher {
         // The flusher serves all connections of the thread, so a mistake in one turn must not be its last.
         if catch_unwind(AssertUnwindSafe(|| turn(&mut lane))).is_err() {
             lane.handle().counters.panics.add(1);
+            lane.collect_dirty();
+            task.waker().wake_by_ref();
         }
         lane.woken = false;
         Poll::Pending
@@ -110,7 +112,20 @@ fn apply(lane: &mut LaneState, control: Control) {
     }
 }
 
+/// Writes one connection. A panic below ends that connection: what it had to write is lost, and the rest of the lane
+/// is still to be written.
 fn write(lane: &mut LaneState, index: u32) {
+    let pending_bytes = lane.outbox_at(index).output.pending_bytes();
+    if catch_unwind(AssertUnwindSafe(|| write_output(lane, index))).is_err() {
+        lane.handle().counters.panics.add(1);
+        lane.note_lost(pending_bytes);
+        if let Some(link) = &lane.outbox_at(index).link {
+            link.request_close(CloseReason::Internal);
+        }
+    }
+}
+
+fn write_output(lane: &mut LaneState, index: u32) {
     let outbox = lane.outbox_at(index);
     outbox.dirty = false;
     let Some(link) = outbox.link.clone() else { return };

@@ -17,6 +17,9 @@ pub struct Link {
     /// While set, nothing is read either: too many publishes wait for the disk. Reading goes on when no more than this
     /// many acknowledgements are owed.
     pub read_again_at: Cell<Option<usize>>,
+    /// At most so many bytes are read at a time: what was received and cannot be handled yet is kept, and nobody has
+    /// logged in yet.
+    pub read_bytes_max: Cell<usize>,
     /// Set by [`Self::resume`] until the stream has seen it.
     resumed: Cell<bool>,
     /// Why the connection is to end, if the lane wants it so.
@@ -35,6 +38,7 @@ impl Link {
             waker: RefCell::new(None),
             paused: Cell::new(false),
             read_again_at: Cell::new(None),
+            read_bytes_max: Cell::new(usize::MAX),
             resumed: Cell::new(false),
             close: RefCell::new(None),
             tail: RefCell::new(Vec::new()),
@@ -62,10 +66,19 @@ impl Link {
         }
     }
 
-    /// Asks the connection to end; the first reason counts.
-    pub fn request_close(&self, reason: CloseReason) {
-        self.close.borrow_mut().get_or_insert(reason);
+    /// Asks the connection to end; the first reason counts. Returns whether this is it.
+    pub fn request_close(&self, reason: CloseReason) -> bool {
+        let mut close = self.close.borrow_mut();
+        let first = close.is_none();
+        close.get_or_insert(reason);
+        drop(close);
         self.wake();
+        first
+    }
+
+    /// Whether the socket is not read for reasons of this side.
+    pub fn is_held_up(&self) -> bool {
+        self.paused.get() || self.read_again_at.get().is_some()
     }
 
     /// Takes the reason to end, if there is one.

@@ -48,3 +48,6 @@ pub fn current() -> Rc<RefCell<LaneState>> {
 pub fn lanes(count: u16) -> Lanes {
     (0..count).map(|_| std::sync::Arc::new(LaneHandle::default())).collect()
 }
+
+#[cfg(test)]
+mod tests;

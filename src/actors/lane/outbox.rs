@@ -93,6 +93,18 @@ impl Outbox {
             + self.acknowledgements.as_ref().map_or(0, |state| state.window.bytes())
     }
 
+    /// Notes a PUBACK that cannot be sent yet. Reading stops while `owed_max` or more are owed, and goes on at half of
+    /// that.
+    pub fn owe(&mut self, acknowledgement: OwedAcknowledgement, owed_max: usize) {
+        let owed = &mut self.acknowledgements().owed;
+        owed.push_back(acknowledgement);
+        if owed.len() >= owed_max
+            && let Some(link) = &self.link
+        {
+            link.read_again_at.set(Some(owed_max / 2));
+        }
+    }
+
     /// The QoS 1 state, made when first needed.
     pub fn acknowledgements(&mut self) -> &mut Acknowledgements {
         self.acknowledgements.get_or_insert_with(Box::default)

@@ -7,7 +7,7 @@ use super::buffer::BufferPool;
 use super::frame::{AcknowledgedFrame, SharedPayload};
 use super::inbox::{Batch, Control, Delivery, LaneHandle, Lanes, Target};
 use super::link::Link;
-use super::outbox::{HeldMessage, Outbox};
+use super::outbox::{HeldMessage, Outbox, OwedAcknowledgement};
 use super::wheel::Wheel;
 use crate::actors::close::CloseReason;
 use crate::actors::slot::Slot;
@@ -189,6 +189,24 @@ impl LaneState {
         self.handle().counters.outbox_bytes.set(self.bytes as u64);
     }
 
+    /// Adjusts the count of bytes in outboxes by what a panic has dropped.
+    pub(super) fn note_lost(&mut self, bytes: usize) {
+        self.bytes -= bytes;
+    }
+
+    /// Makes the list of connections to be written anew from their marks.
+    pub(super) fn collect_dirty(&mut self) {
+        let marked = self.outboxes.iter().zip(0..).filter(|(outbox, _)| outbox.dirty);
+        self.dirty = marked.map(|(_, index)| index).collect();
+    }
+
+    /// Unwritten bytes of one connection, at most. Honest clients cannot come near: QoS 0 messages stop at their own
+    /// limit, and unacknowledged ones, even sent twice, at that of the window. It is for those that do not read and yet
+    /// send acknowledgements or requests.
+    fn output_limit(&self) -> usize {
+        self.limits.plain_bytes_max + 2 * self.limits.window.bytes_max
+    }
+
     fn plain_limit(&self) -> usize {
         if self.bytes > self.limits.lane_bytes_max {
             self.limits.overloaded_bytes_max
@@ -210,13 +228,18 @@ impl LaneState {
         let mut scratch = std::mem::take(&mut self.scratch);
         scratch.clear();
         encode(&mut scratch);
+        let limit = self.output_limit();
         let pool = &mut self.pool;
         if let Some(outbox) =
             self.outboxes.get_mut(slot.index as usize).filter(|outbox| outbox.generation == slot.generation)
         {
             outbox.output.push_copied(pool, &scratch);
+            let full = outbox.output.pending_bytes() > limit;
             self.bytes += scratch.len();
             self.mark_dirty(slot.index);
+            if full {
+                self.close_slow(slot.into());
+            }
         }
         self.scratch = scratch;
     }
@@ -256,7 +279,8 @@ impl LaneState {
         let Some(outbox) = self.get(target) else { return };
         let bytes = frame.bytes();
         if outbox.held.is_some() {
-            let full = outbox.held_bytes + bytes > limits.bytes_max;
+            let messages = outbox.held.as_ref().map_or(0, Vec::len);
+            let full = outbox.held_bytes + bytes > limits.bytes_max || messages >= limits.messages_max;
             if let Some(held) = outbox.held.as_mut().filter(|_| !full) {
                 held.push(HeldMessage::Acknowledged(frame.clone()));
                 outbox.held_bytes += bytes;
@@ -276,10 +300,21 @@ impl LaneState {
         }
     }
 
+    /// Whether the queue of a session takes a stored message: they fill half of it at most, so that live messages find
+    /// room behind them.
+    pub fn has_room_for_stored(&mut self, target: Target, bytes: usize) -> bool {
+        let limits = self.window_limits();
+        let Some(outbox) = self.get(target) else { return false };
+        let Some(state) = &outbox.acknowledgements else { return bytes <= limits.bytes_max / 2 };
+        let messages = state.window.in_flight_messages() + state.window.waiting_messages();
+        messages < limits.messages_max.div_ceil(2) && state.window.bytes() + bytes <= limits.bytes_max / 2
+    }
+
     fn close_slow(&mut self, target: Target) {
-        self.handle().counters.sessions_closed_slow.add(1);
-        if let Some(link) = self.get(target).and_then(|outbox| outbox.link.clone()) {
-            link.request_close(CloseReason::SlowSubscriber);
+        let Some(link) = self.get(target).and_then(|outbox| outbox.link.clone()) else { return };
+        // Further messages may come before the connection has ended.
+        if link.request_close(CloseReason::SlowSubscriber) {
+            self.handle().counters.sessions_closed_slow.add(1);
         }
     }
 
@@ -290,15 +325,21 @@ impl LaneState {
         packet_identifier: u16,
         flags: u8,
     ) {
+        let limit = self.output_limit();
         let outbox = &mut self.outboxes[index as usize];
         let at = frame.packet_identifier_at as usize;
         outbox.output.push_patched(&mut self.pool, &frame.head, at, packet_identifier, flags);
         if let Some(payload) = &frame.payload {
             outbox.output.push_shared(Arc::clone(payload));
         }
+        let full = outbox.output.pending_bytes() > limit;
+        let target = Target { index, generation: outbox.generation };
         self.bytes += frame.bytes();
         self.handle().counters.messages_sent.add(1);
         self.mark_dirty(index);
+        if full {
+            self.close_slow(target);
+        }
     }
 
     /// Takes a PUBACK of the client and sends what the window has room for now.
@@ -342,16 +383,16 @@ impl LaneState {
         }
     }
 
-    /// Answers a PUBLISH with PUBACK, in order: after those that wait for the disk.
-    pub fn send_puback(&mut self, slot: Slot, packet_identifier: PacketIdentifier) {
+    /// Answers a PUBLISH with PUBACK, in order: after those that wait for the disk, if any. The socket is not read
+    /// while `owed_max` or more are owed.
+    pub fn send_puback(&mut self, slot: Slot, packet_identifier: PacketIdentifier, owed_max: usize) {
         let Some(outbox) = self.get(Target::from(slot)) else { return };
-        match outbox.acknowledgements.as_mut().filter(|state| !state.owed.is_empty()) {
-            Some(state) => state
-                .owed
-                .push_back(super::outbox::OwedAcknowledgement { packet_identifier, waits_for: None }),
-            None => self.send_control(slot, |out| {
+        if outbox.acknowledgements.as_ref().is_some_and(|state| !state.owed.is_empty()) {
+            outbox.owe(OwedAcknowledgement { packet_identifier, waits_for: None }, owed_max);
+        } else {
+            self.send_control(slot, |out| {
                 encode_puback(out, packet_identifier);
-            }),
+            });
         }
     }
 
@@ -473,9 +514,13 @@ impl LaneState {
 
     /// Looks at one connection when its tick has come, and says when to look again.
     pub(super) fn check_deadlines(&mut self, target: Target) {
-        let tick = self.wheel.now();
+        let (tick, congested) = (self.wheel.now(), self.congested);
         let Some(outbox) = self.get(target) else { return };
         let Some(link) = outbox.link.clone() else { return };
+        // Nobody is silent whom we do not listen to.
+        if congested || link.is_held_up() {
+            outbox.deadlines.last_read_tick = tick;
+        }
         let deadlines = outbox.deadlines;
         let open = tick.wrapping_sub(deadlines.opened_tick);
         let silent = tick.wrapping_sub(deadlines.last_read_tick);
@@ -483,7 +528,7 @@ impl LaneState {
             link.request_close(CloseReason::ConnectTimeout);
             return;
         }
-        if deadlines.silence_ticks_max > 0 && silent >= deadlines.silence_ticks_max && !link.paused.get() {
+        if deadlines.silence_ticks_max > 0 && silent >= deadlines.silence_ticks_max {
             self.handle().counters.keep_alive_timeouts.add(1);
             link.request_close(CloseReason::KeepAliveTimeout);
             return;

@@ -7,8 +7,8 @@
 mod monitoring;
 mod sessions;
 mod subscriptions;
+mod waiting;
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +30,7 @@ use crate::mqtt::packet::subscribe::SubackCode;
 use crate::mqtt::qos::{PacketIdentifier, QoS};
 use monitoring::MonitoringTable;
 use sessions::Sessions;
+use waiting::Waiting;
 
 /// Messages that wait in the mailbox of a registry actor, at most; beyond it CONNECT is answered with code 3 and
 /// SUBSCRIBE with 0x80.
@@ -181,8 +182,7 @@ pub struct RegistryActor {
     environment: Arc<Environment>,
     sessions: Sessions,
     monitoring: MonitoringTable,
-    /// Connections that may begin when an older one, in the slot of the key, has ended.
-    waiting: HashMap<Slot, Vec<Attach>>,
+    waiting: Waiting,
 }
 
 impl RegistryActor {
@@ -193,7 +193,7 @@ impl RegistryActor {
             environment,
             sessions: Sessions::default(),
             monitoring: MonitoringTable::default(),
-            waiting: HashMap::new(),
+            waiting: Waiting::default(),
         }
     }
 
@@ -214,7 +214,7 @@ impl Actor for RegistryActor {
 impl Drop for RegistryActor {
     /// Without its actor a space has no writer. Sessions end, so that they begin again with the next one.
     fn drop(&mut self) {
-        for slot in self.sessions.slots() {
+        for slot in self.sessions.slots().into_iter().chain(self.waiting.slots()) {
             self.close_session(slot, CloseReason::Internal);
         }
     }

@@ -90,8 +90,8 @@ fn client_key(identity: &Identity, client_id: &str) -> Option<(DeviceId, Box<str
 impl RegistryActor {
     fn attach(&mut self, attach: Attach, context: &Context<Self>) {
         if let Some(rival) = self.sessions.rival(&attach) {
-            self.close_session(rival, CloseReason::TakenOver);
-            self.waiting.entry(rival).or_default().push(attach);
+            let overtaken = self.waiting.put(rival, attach).unwrap_or(rival);
+            self.close_session(overtaken, CloseReason::TakenOver);
             return;
         }
         // Checked here too: what was revoked since the authenticator looked must not get a session, and what is
@@ -124,11 +124,9 @@ impl RegistryActor {
             }
         }
         // It may have ended while it waited for an older one to end.
-        for waiting in self.waiting.values_mut() {
-            waiting.retain(|attach| attach.slot != slot);
-        }
-        for waiting in self.waiting.remove(&slot).unwrap_or_default() {
-            self.attach(waiting, context);
+        self.waiting.forget(slot);
+        if let Some(next) = self.waiting.take(slot) {
+            self.attach(next, context);
         }
     }
 }

@@ -147,11 +147,14 @@ impl Handler<Unsubscribe> for RegistryActor {
         if let Some(entry) = self.sessions.get_mut(message.slot) {
             let removed: Vec<_> =
                 message.filters.iter().filter_map(|filter| entry.subscriptions.remove(filter)).collect();
-            self.space.change(|index| {
-                for (interest, _) in &removed {
-                    index.remove(interest, message.slot);
-                }
-            });
+            // Every change makes all cached routes of the space stale: no client may cause that by asking for nothing.
+            if !removed.is_empty() {
+                self.space.change(|index| {
+                    for (interest, _) in &removed {
+                        index.remove(interest, message.slot);
+                    }
+                });
+            }
         }
         post_always(&message.reply_to, Unsubscribed { packet_identifier: message.packet_identifier });
     }
