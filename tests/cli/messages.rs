@@ -24,7 +24,9 @@ fn files(certificate: &certificates::Certificate) -> [String; 4] {
 fn pair() -> Pair {
     let folder = Folder::new();
     let (for_registry, for_device) = (certificates::p256(), certificates::p256());
-    let file = |certificate: &certificates::Certificate| certificate.path.to_str().expect("the path is text").to_owned();
+    let file = |certificate: &certificates::Certificate| {
+        certificate.path.to_str().expect("the path is text").to_owned()
+    };
     let registry = folder.json(&["registry", "create", "plant", "--certificate-file", &file(&for_registry)]);
     let registry = id(&registry);
     let device = folder.json(&[
@@ -47,7 +49,8 @@ impl Pair {
         arguments.extend(self.registry_files.iter().map(String::as_str));
         arguments.extend(extra);
         let mut command = self.folder.command(&arguments);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
         janitor::guard(child.id());
         let mut line = String::new();
         let stderr = child.stderr.as_mut().expect("standard error was asked for");
