@@ -18,8 +18,11 @@ fn main() -> ExitCode {
     let command_line = Cli::from_command_line();
     match &command_line.command {
         Command::Serve(arguments) => {
-            let sources =
-                Sources { file: arguments.config.clone(), flags: arguments.configuration(), environment: true };
+            let sources = Sources {
+                file: arguments.config.clone(),
+                flags: arguments.configuration(),
+                environment: true,
+            };
             match config::load(&sources) {
                 Ok(config) => report(system().block_on(serve(&config))),
                 Err(problems) => {
@@ -51,7 +54,8 @@ fn report(result: anyhow::Result<()>) -> ExitCode {
 
 /// Runs a node until it is told to stop.
 async fn serve(config: &Config) -> anyhow::Result<()> {
-    observe::logging::start(config.log.format == LogFormat::Json, &config.log.filter).context("log.filter")?;
+    observe::logging::start(config.log.format == LogFormat::Json, &config.log.filter)
+        .context("log.filter")?;
     let mut signals = Signals::register().context("signals")?;
     let node = app::start(config).await?;
     announce(&node).context("standard output")?;

@@ -138,9 +138,11 @@ impl Authenticator {
                     let known = principal.is_some().then_some(login.as_str());
                     Err(refusal(ConnectReturnCode::BadUserNameOrPassword, "wrong login or password", known))
                 }
-                Err(PoolError::Busy { .. } | PoolError::Closing) => {
-                    Err(refusal(ConnectReturnCode::ServerUnavailable, "too many logins are being checked", None))
-                }
+                Err(PoolError::Busy { .. } | PoolError::Closing) => Err(refusal(
+                    ConnectReturnCode::ServerUnavailable,
+                    "too many logins are being checked",
+                    None,
+                )),
             }
         }))
     }
@@ -152,7 +154,12 @@ impl Authenticator {
         })
     }
 
-    fn right_password(&self, principal: Option<Principal>, passwords: &[Arc<Password>], index: usize) -> Decision {
+    fn right_password(
+        &self,
+        principal: Option<Principal>,
+        passwords: &[Arc<Password>],
+        index: usize,
+    ) -> Decision {
         let (Some(principal), Some(password)) = (principal, passwords.get(index)) else {
             return Err(refusal(ConnectReturnCode::BadUserNameOrPassword, "wrong login or password", None));
         };

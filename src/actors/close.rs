@@ -6,9 +6,13 @@ use crate::mqtt::violation::Violation;
 /// the line of the connection log, without its `disconnected: ` prefix.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CloseReason {
-    /// DISCONNECT received, or the client closed its stream.
+    /// DISCONNECT received.
     #[error("client disconnected")]
-    ClientDisconnected,
+    Disconnected,
+    /// The client closed its stream without DISCONNECT. The log does not tell it from the above (`spec/mqtt.md`,
+    /// Reaction to violations).
+    #[error("client disconnected")]
+    StreamEnded,
     /// The stream failed.
     #[error("connection lost")]
     ConnectionLost,
@@ -63,8 +67,12 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
-    /// Whether the will is published: on every end but the client's DISCONNECT (MQTT-3.1.2-8, MQTT-3.14.4-3).
+    /// Whether the will is published: on every end but the client's DISCONNECT (MQTT-3.1.2-8, MQTT-3.14.4-3), and not
+    /// for one whose right to speak was taken away (hostile A19).
     pub fn fires_will(&self) -> bool {
-        !matches!(self, Self::ClientDisconnected | Self::Refused { .. } | Self::ConnectTimeout)
+        !matches!(
+            self,
+            Self::Disconnected | Self::Refused { .. } | Self::ConnectTimeout | Self::CredentialsRevoked
+        )
     }
 }

@@ -31,7 +31,7 @@ pub fn disconnected(identity: &Identity, client_id: &str, peer: SocketAddr, reas
         CloseReason::PublishNotAllowed { .. } => {
             tracing::error!(target: TARGET, entity, client_id, %peer, "disconnected: {reason}");
         }
-        CloseReason::ClientDisconnected => {
+        CloseReason::Disconnected | CloseReason::StreamEnded => {
             tracing::info!(target: TARGET, entity, client_id, %peer, "disconnected: {reason}");
         }
         _ => tracing::warn!(target: TARGET, entity, client_id, %peer, "disconnected: {reason}"),

@@ -35,7 +35,9 @@ impl ApplyObserver for Observer {
                 let device = catalog.device(id.as_str())?;
                 Some(SpaceId::Registry(device.registry_id.clone()))
             }
-            Event::CredentialRemoved { owner: Owner::Registry(id), .. } => Some(SpaceId::Registry(id.clone())),
+            Event::CredentialRemoved { owner: Owner::Registry(id), .. } => {
+                Some(SpaceId::Registry(id.clone()))
+            }
             Event::CredentialRemoved { owner: Owner::Broker(id), .. } => Some(SpaceId::Broker(id.clone())),
             _ => None,
         });

@@ -49,9 +49,9 @@ pub fn store_or_deliver(
     store(environment, space, topic, payload, qos, move |result| {
         if result.is_err() {
             let (environment, space, topic) = context;
-            let route = environment.catalog.read(|catalog| {
-                routes::matching(&space, topic.clone(), topic.as_str(), catalog)
-            });
+            let route = environment
+                .catalog
+                .read(|catalog| routes::matching(&space, topic.clone(), topic.as_str(), catalog));
             routes::deliver_from_outside(&environment.lanes, &route, &kept, qos);
         }
     });

@@ -68,8 +68,7 @@ thread_local! {
     static CACHE: RefCell<HashMap<RouteKey, Rc<Route>>> = RefCell::new(HashMap::new());
 }
 
-/// The space's address in memory serves as its name: the cache keeps no space alive, and an entry of one that is gone
-/// fails its epochs or is never asked for.
+/// The publisher implies its space. An entry of a space that is gone fails its epochs.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct RouteKey {
     publisher: Principal,
@@ -171,7 +170,8 @@ impl<'a> Encoder<'a> {
 
     fn acknowledged(&mut self, scratch: &mut Vec<u8>) -> AcknowledgedFrame {
         if self.acknowledged.is_none() {
-            self.acknowledged = Some(frame::encode_acknowledged(scratch, self.name, self.payload, self.retain));
+            self.acknowledged =
+                Some(frame::encode_acknowledged(scratch, self.name, self.payload, self.retain));
             // The working space now holds something else.
             self.plain = None;
         }
@@ -212,7 +212,13 @@ fn split(targets: &LaneTargets, qos: QoS) -> ([Option<&Arc<[Target]>>; 2], Optio
     }
 }
 
-fn deliver_plain(lane: &mut LaneState, to: u16, targets: &Arc<[Target]>, head: &[u8], payload: &SharedPayload) {
+fn deliver_plain(
+    lane: &mut LaneState,
+    to: u16,
+    targets: &Arc<[Target]>,
+    head: &[u8],
+    payload: &SharedPayload,
+) {
     if to == lane.number {
         for target in targets.iter() {
             lane.deliver_plain(*target, head, payload);

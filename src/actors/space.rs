@@ -10,6 +10,13 @@ use crate::domain::address::CanonicalTopic;
 use crate::domain::index::{Matches, SubscriptionIndex};
 use crate::domain::principal::SpaceId;
 
+/// Spaces made since the start.
+static SPACES: AtomicU64 = AtomicU64::new(0);
+
+/// How many changes of its index a space may see before it reaches the epochs of the next: a million per second for
+/// twelve days.
+const EPOCH_BITS: u32 = 40;
+
 /// What a cached route depends on. It is current while both numbers are unchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Epochs {
@@ -32,10 +39,13 @@ pub struct Space {
 impl Space {
     /// A space without subscriptions.
     pub fn new(id: SpaceId) -> Self {
+        // A successor of the same id starts in epochs of its own, or a cached route of its predecessor, whose
+        // sessions are gone, could pass for current.
+        let first_epoch = SPACES.fetch_add(1, Ordering::Relaxed) << EPOCH_BITS;
         Self {
             id,
             index: RwLock::new(SubscriptionIndex::default()),
-            index_epoch: AtomicU64::new(0),
+            index_epoch: AtomicU64::new(first_epoch),
             names_epoch: AtomicU64::new(0),
         }
     }

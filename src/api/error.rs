@@ -139,7 +139,8 @@ fn code_of_store_error(error: &StoreError) -> Code {
     match error {
         StoreError::Rejected(rejection) => code_of_rejection(rejection),
         StoreError::Overloaded { .. } | StoreError::StorageFull { .. } => Code::ResourceExhausted,
-        _ => Code::Unavailable,
+        StoreError::TooLarge { .. } => Code::InvalidArgument,
+        StoreError::Unavailable { .. } | StoreError::Closing => Code::Unavailable,
     }
 }
 

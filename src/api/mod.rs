@@ -15,5 +15,5 @@ pub mod server;
 pub mod update_mask;
 pub mod validate;
 
-pub use grpc::call::{Backend, Now};
+pub use grpc::call::Backend;
 pub use server::{ServerLimits, serve};

@@ -16,7 +16,6 @@ use super::{StartError, first_start, samples};
 use crate::actors::connection::{self, PeerCertificate};
 use crate::actors::environment::Environment;
 use crate::api::{self, Backend, ServerLimits};
-use crate::clock;
 use crate::config::Config;
 use crate::domain::credential::Fingerprint;
 use crate::net::listener::{Accepted, ConnectionLimit, Listener, ListenerCounters, ListenerSettings};
@@ -82,7 +81,8 @@ pub async fn open(
     entrance: &Runtime,
 ) -> Result<Doors, StartError> {
     let identity = first_start::server_identity(config)?;
-    let tls_settings = TlsSettings { handshake_timeout: config.limits.handshake_timeout, ..TlsSettings::default() };
+    let tls_settings =
+        TlsSettings { handshake_timeout: config.limits.handshake_timeout, ..TlsSettings::default() };
     let api_tls_settings =
         TlsSettings { application_protocols: vec![b"h2".to_vec()], ..tls_settings.clone() };
     let tls = Arc::new(ServerTls::new(tls_settings, &identity)?);
@@ -140,16 +140,20 @@ fn bind(
 ) -> Result<Option<Listener>, StartError> {
     let Some(address) = address else { return Ok(None) };
     let name = settings.name;
-    Listener::bind(address, settings, tls).map(Some).map_err(|error| StartError::Bind { name, address, error })
+    Listener::bind(address, settings, tls).map(Some).map_err(|error| StartError::Bind {
+        name,
+        address,
+        error,
+    })
 }
 
 async fn bind_ops(address: SocketAddr, service: &Runtime) -> Result<TcpListener, StartError> {
     let binding = service.spawn(TcpListener::bind(address));
-    binding
-        .await
-        .map_err(std::io::Error::other)
-        .and_then(|result| result)
-        .map_err(|error| StartError::Bind { name: "ops", address, error })
+    binding.await.map_err(std::io::Error::other).and_then(|result| result).map_err(|error| StartError::Bind {
+        name: "ops",
+        address,
+        error,
+    })
 }
 
 async fn until_stopped(mut stopped: watch::Receiver<bool>) {
@@ -177,7 +181,6 @@ fn serve_api(
     let backend = Backend {
         catalog: parts.store.catalog(),
         publisher: Arc::new(MessagePath(Arc::clone(parts.environment))),
-        now: Arc::new(clock::now),
         passwords: Arc::clone(parts.verifier),
     };
     let streams = stream::unfold(receiver, async |mut receiver| {
@@ -218,7 +221,9 @@ impl Reception {
             let stream: std::io::Result<Stream> = accepted.transport.attach();
             match stream {
                 Ok(stream) => connection::start(&environment, Box::new(stream), accepted.peer, certificate),
-                Err(error) => tracing::debug!(%error, peer = %accepted.peer, "a new connection could not be attached"),
+                Err(error) => {
+                    tracing::debug!(%error, peer = %accepted.peer, "a new connection could not be attached")
+                }
             }
         });
     }

@@ -39,7 +39,8 @@ pub fn server_identity(config: &Config) -> Result<ServerIdentity, PkiError> {
 /// to `admin.token` in the data directory (mode 0600).
 pub async fn ensure_administrator(catalog: &CatalogHandle, config: &Config) -> Result<(), StartError> {
     if let Some(file) = &config.security.admin_token_file {
-        let text = fs::read_to_string(file).map_err(StartError::system(format!("token file {}", file.display())))?;
+        let text =
+            fs::read_to_string(file).map_err(StartError::system(format!("token file {}", file.display())))?;
         catalog.ensure_token_of_file(hash_secret(text.trim().as_bytes())).await?;
         return Ok(());
     }

@@ -105,9 +105,11 @@ pub async fn start(config: &Config) -> Result<Node, StartError> {
     let directory = Arc::new(Directory::new(arbiters.iter().map(Arbiter::handle).collect()));
     let observer = Observer { lanes: lanes.clone(), directory: Arc::clone(&directory) };
 
-    let options = store::StoreOptions::new(data_dir.join("raft"), config.node.name.clone());
+    let mut options = store::StoreOptions::new(data_dir.join("raft"), config.node.name.clone());
+    options.limits = config.quotas.clone();
     let opening = service.spawn(store::open(options, Arc::new(observer)));
-    let store = opening.await.map_err(std::io::Error::other).map_err(StartError::system("storage task"))??;
+    let store =
+        opening.await.map_err(std::io::Error::other).map_err(StartError::system("storage task"))??;
     let catalog = store.catalog();
     first_start::ensure_administrator(&catalog, config).await?;
 
@@ -117,7 +119,8 @@ pub async fn start(config: &Config) -> Result<Node, StartError> {
     let settings = settings(&config.limits);
     let environment = Arc::new(Environment::new(lanes, catalog, directory, authenticator, settings));
 
-    let parts = doors::Parts { environment: &environment, store: &store, verifier: &verifier, arbiters: &arbiters };
+    let parts =
+        doors::Parts { environment: &environment, store: &store, verifier: &verifier, arbiters: &arbiters };
     let doors = doors::open(config, &parts, &service, &entrance).await?;
     Ok(Node { environment, store, doors, arbiters, service, entrance })
 }

@@ -29,9 +29,13 @@ impl Publisher for MessagePath {
                     let registry_id = principal.space().as_str().to_owned();
                     return Err(PublishError::RegistryDisabled { registry_id });
                 }
-                Err(Refused::Deleted) => return Err(PublishError::NotFound { id: principal.id().to_owned() }),
+                Err(Refused::Deleted) => {
+                    return Err(PublishError::NotFound { id: principal.id().to_owned() });
+                }
             }
-            publisher::publish(&self.0, &principal, topic, payload).await.map_err(|error| refused(error, topic))
+            publisher::publish(&self.0, &principal, topic, payload)
+                .await
+                .map_err(|error| refused(error, topic))
         })
     }
 }

@@ -30,17 +30,41 @@ pub fn operations(parts: &Parts<'_>, listeners: Vec<(&'static str, Arc<ListenerC
             vec![
                 Sample::gauge("raft_term", "Raft term", status.term),
                 Sample::gauge("raft_log_index", "Last log index", status.log_index.unwrap_or(0)),
-                Sample::gauge("raft_applied_index", "Last applied log index", status.applied_index.unwrap_or(0)),
-                Sample::gauge("raft_snapshot_index", "Log index of the last snapshot", status.snapshot_index.unwrap_or(0)),
-                Sample::gauge("disk_free_bytes", "Free bytes of the data directory's file system", status.disk_free_bytes),
-                Sample::gauge("disk_reserve_bytes", "Free bytes below which writes are refused", status.disk_reserve_bytes),
+                Sample::gauge(
+                    "raft_applied_index",
+                    "Last applied log index",
+                    status.applied_index.unwrap_or(0),
+                ),
+                Sample::gauge(
+                    "raft_snapshot_index",
+                    "Log index of the last snapshot",
+                    status.snapshot_index.unwrap_or(0),
+                ),
+                Sample::gauge(
+                    "disk_free_bytes",
+                    "Free bytes of the data directory's file system",
+                    status.disk_free_bytes,
+                ),
+                Sample::gauge(
+                    "disk_reserve_bytes",
+                    "Free bytes below which writes are refused",
+                    status.disk_reserve_bytes,
+                ),
             ]
         }
     };
     let passwords = move || {
         vec![
-            Sample::gauge("password_checks_waiting", "Password checks that wait for a thread", verifier.waiting() as u64),
-            Sample::gauge("passwords_remembered", "Credentials verified of late", verifier.remembered() as u64),
+            Sample::gauge(
+                "password_checks_waiting",
+                "Password checks that wait for a thread",
+                verifier.waiting() as u64,
+            ),
+            Sample::gauge(
+                "passwords_remembered",
+                "Credentials verified of late",
+                verifier.remembered() as u64,
+            ),
         ]
     };
     let spaces = move || {
@@ -61,7 +85,11 @@ pub fn operations(parts: &Parts<'_>, listeners: Vec<(&'static str, Arc<ListenerC
     Operations {
         metrics: Metrics::new(sources),
         alive: Checks(vec![lanes_move(&parts.environment.lanes)]),
-        ready: Checks(vec![lanes_move(&parts.environment.lanes), not_draining(parts.environment), storage_serves(parts)]),
+        ready: Checks(vec![
+            lanes_move(&parts.environment.lanes),
+            not_draining(parts.environment),
+            storage_serves(parts),
+        ]),
     }
 }
 
@@ -86,13 +114,21 @@ fn message_samples(lanes: &Lanes) -> Vec<Sample> {
             "QoS 0 messages dropped because a subscriber's outbox was full",
             totals.messages_dropped_outbox_full,
         ),
-        counter("sessions_closed_slow", "Sessions closed because their QoS 1 queue was full", totals.sessions_closed_slow),
+        counter(
+            "sessions_closed_slow",
+            "Sessions closed because their QoS 1 queue was full",
+            totals.sessions_closed_slow,
+        ),
         counter("publishes_refused", "Publishes refused, with their connection", totals.publishes_refused),
         counter("filters_refused", "Filters answered with 0x80", totals.filters_refused),
         counter("messages_redelivered", "QoS 1 messages sent again", totals.messages_redelivered),
         counter("messages_unmatched", "Messages that no subscription matched", totals.messages_unmatched),
         counter("protocol_violations", "Protocol violations", totals.protocol_violations),
-        counter("keep_alive_timeouts", "Connections closed by the keep-alive rule", totals.keep_alive_timeouts),
+        counter(
+            "keep_alive_timeouts",
+            "Connections closed by the keep-alive rule",
+            totals.keep_alive_timeouts,
+        ),
         counter("wills_published", "Wills published", totals.wills_published),
         counter("wills_refused", "Wills dropped because their topic is not allowed", totals.wills_refused),
         counter("connection_panics", "Panics, each confined to its connection", totals.panics),
@@ -109,9 +145,21 @@ fn listener_samples(listeners: &[(&'static str, Arc<ListenerCounters>)]) -> Vec<
         counter("accept_errors", "Errors of the accept call", sum(|c| &c.accept_errors)),
         counter("connections_over_limit", "Connections closed at once: too many open", sum(|c| &c.refused)),
         counter("tls_handshakes_failed", "TLS handshakes that failed", sum(|c| &c.handshakes_failed)),
-        counter("tls_handshakes_timed_out", "TLS handshakes that took too long", sum(|c| &c.handshakes_timed_out)),
-        counter("tls_handshakes_evicted", "Slow TLS handshakes closed for newcomers", sum(|c| &c.handshakes_evicted)),
-        counter("tls_handshakes_resumed", "TLS handshakes that resumed a session", sum(|c| &c.handshakes_resumed)),
+        counter(
+            "tls_handshakes_timed_out",
+            "TLS handshakes that took too long",
+            sum(|c| &c.handshakes_timed_out),
+        ),
+        counter(
+            "tls_handshakes_evicted",
+            "Slow TLS handshakes closed for newcomers",
+            sum(|c| &c.handshakes_evicted),
+        ),
+        counter(
+            "tls_handshakes_resumed",
+            "TLS handshakes that resumed a session",
+            sum(|c| &c.handshakes_resumed),
+        ),
     ]
 }
 

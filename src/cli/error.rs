@@ -127,13 +127,19 @@ impl CliError {
             _ => None,
         }
     }
+}
 
-    /// The error as it is printed.
-    pub fn report(&self) -> String {
-        match self.hint() {
-            Some(hint) => format!("error: {self}\nhint: {hint}"),
-            None => format!("error: {self}"),
-        }
+/// A failed command as it is printed: what happened, and on a second line what to try next.
+#[derive(Debug, Error)]
+#[error("{error}{}", .error.hint().map(|hint| format!("\nhint: {hint}")).unwrap_or_default())]
+pub struct Failure {
+    /// What happened.
+    pub error: CliError,
+}
+
+impl From<CliError> for Failure {
+    fn from(error: CliError) -> Self {
+        Self { error }
     }
 }
 

@@ -29,7 +29,7 @@ use self::arguments::registry::RegistryCommand;
 use self::arguments::server::{DemoArguments, ServeArguments};
 use self::client::Client;
 use self::commands::Session;
-use self::error::CliError;
+use self::error::{CliError, Failure};
 
 /// A self-hosted IoT message broker: MQTT 3.1.1, registries of devices, the API of Yandex IoT Core
 #[derive(Parser, Debug)]
@@ -102,7 +102,14 @@ const CLIENT_FLAGS: [(&str, &str); 6] = [
 ];
 
 /// Runs a client command. `Serve` and `Demo` belong to the caller and do nothing here.
-pub async fn run(cli: &Cli) -> Result<(), CliError> {
+///
+/// # Errors
+/// [`Failure`], which says what to try next as well.
+pub async fn run(cli: &Cli) -> Result<(), Failure> {
+    Ok(perform(cli).await?)
+}
+
+async fn perform(cli: &Cli) -> Result<(), CliError> {
     match &cli.command {
         Command::Serve(_) | Command::Demo(_) => Ok(()),
         Command::Mqtt(MqttCommand::Publish(arguments)) => mqtt::publish::run(&cli.client, arguments).await,

@@ -13,6 +13,8 @@ use std::time::Duration;
 
 pub use raw::{Flags, Sources};
 
+use crate::domain::quota::CatalogLimits;
+
 /// One mistake in the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{key}: {rule} (got {value})")]
@@ -50,6 +52,8 @@ pub struct Config {
     pub security: Security,
     /// Every limit of the message path.
     pub limits: Limits,
+    /// Limits of the catalog; replicated, so that every node decides alike.
+    pub quotas: CatalogLimits,
     /// How it logs.
     pub log: Log,
 }
@@ -136,9 +140,13 @@ pub struct Limits {
 pub struct Log {
     /// `text` or `json`. Default: text.
     pub format: LogFormat,
-    /// A filter such as `info` or `info,rookery::api=debug`. Default: `info`.
+    /// A filter such as `info` or `info,rookery::api=debug`. Default: [`DEFAULT_LOG_FILTER`].
     pub filter: String,
 }
+
+/// What is logged by default: everything that an operator wants to know, and the storage's own words only if they are
+/// warnings.
+pub const DEFAULT_LOG_FILTER: &str = "info,openraft=warn,fjall=warn,lsm_tree=warn";
 
 /// The form of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

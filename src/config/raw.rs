@@ -4,9 +4,11 @@ use std::path::PathBuf;
 
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
+use figment::value::{Dict, Value};
 use serde::{Deserialize, Serialize};
 
 use super::{Problem, Problems};
+use crate::domain::quota::CatalogLimits;
 
 /// Where the configuration comes from.
 #[derive(Debug, Clone, Default)]
@@ -52,6 +54,7 @@ pub struct Raw {
     pub listen: RawListen,
     pub security: RawSecurity,
     pub limits: RawLimits,
+    pub quotas: RawQuotas,
     pub log: RawLog,
     #[serde(skip)]
     pub cluster_flags: Vec<String>,
@@ -152,6 +155,40 @@ impl Default for RawLimits {
     }
 }
 
+/// Limits of the catalog; 0 = unlimited where that is possible.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawQuotas {
+    pub registries_max: u64,
+    pub devices_max: u64,
+    pub brokers_max: u64,
+    pub certificates_per_entity_max: u64,
+    pub passwords_per_entity_max: u64,
+    pub permanent_topics_per_entity_max: u64,
+    pub permanent_bytes_max: u64,
+    pub tokens_max: u64,
+    pub operations_per_resource_max: u64,
+    pub operations_max: u64,
+}
+
+impl Default for RawQuotas {
+    fn default() -> Self {
+        let limits = CatalogLimits::default();
+        Self {
+            registries_max: limits.registries_max.unwrap_or(0),
+            devices_max: limits.devices_max.unwrap_or(0),
+            brokers_max: limits.brokers_max.unwrap_or(0),
+            certificates_per_entity_max: limits.certificates_per_entity_max,
+            passwords_per_entity_max: limits.passwords_per_entity_max,
+            permanent_topics_per_entity_max: limits.permanent_topics_per_entity_max,
+            permanent_bytes_max: limits.permanent_bytes_max,
+            tokens_max: limits.tokens_max,
+            operations_per_resource_max: limits.operations_per_resource_max,
+            operations_max: limits.operations_max,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawLog {
@@ -161,7 +198,7 @@ pub struct RawLog {
 
 impl Default for RawLog {
     fn default() -> Self {
-        Self { format: "text".into(), filter: "info".into() }
+        Self { format: "text".into(), filter: super::DEFAULT_LOG_FILTER.into() }
     }
 }
 
@@ -180,16 +217,39 @@ pub fn read(sources: &Sources) -> Result<Raw, Problems> {
     }
     if sources.environment {
         // Variables without a section, such as ROOKERY_ENDPOINT, belong to the client commands.
-        figment = figment.merge(Env::prefixed("ROOKERY_").filter(|key| key.as_str().contains("__")).split("__"));
+        figment =
+            figment.merge(Env::prefixed("ROOKERY_").filter(|key| key.as_str().contains("__")).split("__"));
     }
-    let mut raw: Raw = figment.extract().map_err(|error| Problems(error.into_iter().map(problem).collect()))?;
+    let mut raw: Raw = figment.extract().map_err(|error| Problems(all_problems(&figment, error)))?;
     apply_flags(&mut raw, &sources.flags);
     Ok(raw)
 }
 
-fn problem(error: figment::Error) -> Problem {
-    let key = if error.path.is_empty() { "configuration".into() } else { error.path.join(".") };
-    let source = error.metadata.as_ref().map_or("the defaults".into(), |metadata| metadata.name.to_string());
+/// Everything that is wrong with the values, not only the first thing: each key is tried alone.
+fn all_problems(figment: &Figment, first: figment::Error) -> Vec<Problem> {
+    let Ok(sections) = figment.extract::<Dict>() else { return vec![problem(figment, None, &first)] };
+    let mut problems = Vec::new();
+    for (section, value) in sections {
+        let keys = match &value {
+            Value::Dict(_, keys) => keys.clone(),
+            other => Dict::from([(String::new(), other.clone())]),
+        };
+        for (key, value) in keys {
+            let path = [section.as_str(), key.as_str()].join(".");
+            let path = path.trim_end_matches('.');
+            let alone = Figment::from(Serialized::defaults(Raw::default())).merge((path, value));
+            if let Err(error) = alone.extract::<Raw>() {
+                problems.push(problem(figment, Some(path), &error));
+            }
+        }
+    }
+    if problems.is_empty() { vec![problem(figment, None, &first)] } else { problems }
+}
+
+fn problem(figment: &Figment, path: Option<&str>, error: &figment::Error) -> Problem {
+    let key = path.map_or_else(|| error.path.join("."), Into::into);
+    let metadata = path.and_then(|path| figment.find_metadata(path)).or(error.metadata.as_ref());
+    let source = metadata.map_or("the configuration".into(), |metadata| metadata.name.to_string());
     Problem { key, value: format!("in {source}"), rule: error.kind.to_string() }
 }
 

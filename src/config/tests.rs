@@ -30,14 +30,18 @@ fn all_mistakes_are_reported_together_with_key_value_and_rule() {
     let problems = load(&Sources { flags, ..Sources::default() }).expect_err("four mistakes").0;
     let keys: Vec<&str> = problems.iter().map(|problem| problem.key.as_str()).collect();
     assert_eq!(keys, ["node.name", "listen.mqtt", "security.tls_cert", "--join"]);
-    assert_eq!(problems[0].to_string(), "node.name: must have 1 to 63 characters of [a-zA-Z0-9._-] (got a b)");
+    assert_eq!(
+        problems[0].to_string(),
+        "node.name: must have 1 to 63 characters of [a-zA-Z0-9._-] (got a b)"
+    );
 }
 
 #[test]
 fn flags_win_over_the_file() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let file = directory.path().join("rookery.toml");
-    std::fs::write(&file, "[listen]\nmqtt = \"127.0.0.1:1883\"\nops = \"off\"\n").expect("the file is written");
+    std::fs::write(&file, "[listen]\nmqtt = \"127.0.0.1:1883\"\nops = \"off\"\n")
+        .expect("the file is written");
     let flags = Flags { mqtt: Some("127.0.0.1:1884".into()), ..Flags::default() };
     let config = load(&Sources { file: Some(file), flags, environment: false }).expect("valid");
     assert_eq!(config.listen.mqtt.map(|address| address.port()), Some(1884));
@@ -50,12 +54,21 @@ fn unknown_keys_and_wrong_types_are_mistakes() {
     assert!(unknown.to_string().contains("mqttz"), "{unknown}");
     let wrong = with_file("[limits]\nsubscriptions_max = \"many\"\n").expect_err("wrong type");
     assert!(wrong.to_string().contains("limits.subscriptions_max"), "{wrong}");
+    let several = with_file("[limits]\nsubscriptions_max = \"many\"\nwrong = 1\n[nonsense]\na = 1\n")
+        .expect_err("three");
+    assert_eq!(several.0.len(), 3, "{several}");
+    let filter = with_file("[log]\nfilter = \"a=b=c\"\n").expect_err("no filter");
+    assert!(filter.to_string().contains("log.filter"), "{filter}");
+    let small =
+        with_file("[limits]\nqueue_bytes_max = 100000\n").expect_err("a queue for less than a message");
+    assert!(small.to_string().contains("limits.queue_bytes_max"), "{small}");
     let zero = with_file("[limits]\nin_flight_messages_max = 70000\n").expect_err("too many");
     assert!(zero.to_string().contains("65535"), "{zero}");
 }
 
 #[test]
 fn two_listeners_cannot_share_an_address() {
-    let problems = with_file("[listen]\nmqtts = \"127.0.0.1:9000\"\napi = \"127.0.0.1:9000\"\n").expect_err("same");
+    let problems =
+        with_file("[listen]\nmqtts = \"127.0.0.1:9000\"\napi = \"127.0.0.1:9000\"\n").expect_err("same");
     assert!(problems.to_string().contains("listen.api: must differ from listen.mqtts"), "{problems}");
 }

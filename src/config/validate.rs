@@ -4,8 +4,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::raw::{Raw, RawLimits};
+use tracing_subscriber::EnvFilter;
+
+use super::raw::{Raw, RawLimits, RawQuotas};
 use super::{Config, Limits, Listen, Log, LogFormat, Node, Problem, Problems, Security};
+use crate::domain::quota::CatalogLimits;
 
 /// Turns the tree as read into the typed one, or reports everything that is wrong with it.
 pub fn validate(raw: &Raw) -> Result<Config, Problems> {
@@ -25,7 +28,8 @@ pub fn validate(raw: &Raw) -> Result<Config, Problems> {
         },
         security: found.security(raw),
         limits: found.limits(&raw.limits),
-        log: Log { format: found.log_format(&raw.log.format), filter: raw.log.filter.clone() },
+        quotas: found.quotas(&raw.quotas),
+        log: Log { format: found.log_format(&raw.log.format), filter: found.log_filter(&raw.log.filter) },
     };
     found.distinct_addresses(&config.listen);
     for flag in &raw.cluster_flags {
@@ -129,6 +133,44 @@ impl Found {
         }
     }
 
+    fn log_filter(&mut self, value: &str) -> String {
+        if let Err(error) = EnvFilter::try_new(value) {
+            self.add(
+                "log.filter",
+                value,
+                format!("must be a filter such as info,rookery::api=debug: {error}"),
+            );
+        }
+        value.into()
+    }
+
+    fn quotas(&mut self, raw: &RawQuotas) -> CatalogLimits {
+        let unlimited = |value: u64| (value > 0).then_some(value);
+        let mut positive = |key, value| self.at_least(key, value, 1);
+        CatalogLimits {
+            registries_max: unlimited(raw.registries_max),
+            devices_max: unlimited(raw.devices_max),
+            brokers_max: unlimited(raw.brokers_max),
+            certificates_per_entity_max: positive(
+                "quotas.certificates_per_entity_max",
+                raw.certificates_per_entity_max,
+            ),
+            passwords_per_entity_max: positive(
+                "quotas.passwords_per_entity_max",
+                raw.passwords_per_entity_max,
+            ),
+            permanent_topics_per_entity_max: raw.permanent_topics_per_entity_max,
+            permanent_bytes_max: raw.permanent_bytes_max,
+            tokens_max: positive("quotas.tokens_max", raw.tokens_max),
+            operations_per_resource_max: positive(
+                "quotas.operations_per_resource_max",
+                raw.operations_per_resource_max,
+            ),
+            operations_max: positive("quotas.operations_max", raw.operations_max),
+            ..CatalogLimits::default()
+        }
+    }
+
     fn at_least<T: PartialOrd + Copy + std::fmt::Display>(&mut self, key: &str, value: T, least: T) -> T {
         if value < least {
             self.add(key, value, format!("must be at least {least}"));
@@ -146,11 +188,23 @@ impl Found {
             let rule = format!("must be at most {PAYLOAD_BYTES_LARGEST}");
             self.add("limits.payload_bytes_max", raw.payload_bytes_max, rule);
         }
+        for (key, bytes) in
+            [("queue_bytes_max", raw.queue_bytes_max), ("outbox_bytes_max", raw.outbox_bytes_max)]
+        {
+            if bytes < raw.payload_bytes_max.saturating_add(TOPIC_BYTES_LARGEST) {
+                let rule = "must hold one message: payload_bytes_max and 64 KiB for the topic";
+                self.add(&format!("limits.{key}"), bytes, rule);
+            }
+        }
         let seconds = Duration::from_secs;
         Limits {
             connections_max: self.at_least("limits.connections_max", raw.connections_max, 1),
             handshakes_max: self.at_least("limits.handshakes_max", raw.handshakes_max, 1),
-            handshake_timeout: seconds(self.at_least("limits.handshake_timeout_s", raw.handshake_timeout_s, 1)),
+            handshake_timeout: seconds(self.at_least(
+                "limits.handshake_timeout_s",
+                raw.handshake_timeout_s,
+                1,
+            )),
             connect_timeout: seconds(self.at_least("limits.connect_timeout_s", raw.connect_timeout_s, 1)),
             connect_bytes_max: self.at_least("limits.connect_bytes_max", raw.connect_bytes_max, 1024),
             payload_bytes_max: self.at_least("limits.payload_bytes_max", raw.payload_bytes_max, 1),
@@ -159,7 +213,11 @@ impl Found {
             queue_messages_max: self.at_least("limits.queue_messages_max", raw.queue_messages_max, 1),
             queue_bytes_max: self.at_least("limits.queue_bytes_max", raw.queue_bytes_max, MIN_QUEUE_BYTES),
             outbox_bytes_max: self.at_least("limits.outbox_bytes_max", raw.outbox_bytes_max, MIN_QUEUE_BYTES),
-            outboxes_bytes_max: self.at_least("limits.outboxes_bytes_max", raw.outboxes_bytes_max, MIN_QUEUE_BYTES),
+            outboxes_bytes_max: self.at_least(
+                "limits.outboxes_bytes_max",
+                raw.outboxes_bytes_max,
+                MIN_QUEUE_BYTES,
+            ),
             redelivery_interval: seconds(raw.redelivery_interval_s),
             storing_messages_max: self.at_least("limits.storing_messages_max", raw.storing_messages_max, 1),
             stored_messages_per_subscribe_max: raw.stored_messages_per_subscribe_max,
@@ -169,8 +227,11 @@ impl Found {
     }
 }
 
-/// A queue must hold one message of the largest size.
-const MIN_QUEUE_BYTES: usize = 512 * 1024;
+/// The least that a queue may be limited to.
+const MIN_QUEUE_BYTES: usize = 64 * 1024;
 
-/// Well below what the remaining length of MQTT can say, and what one read buffer holds.
-const PAYLOAD_BYTES_LARGEST: usize = 4 * 1024 * 1024;
+/// What a delivered name may take beside the payload.
+const TOPIC_BYTES_LARGEST: usize = 64 * 1024;
+
+/// A message to a permanent topic is one command of the log, which is smaller than 512 KiB.
+const PAYLOAD_BYTES_LARGEST: usize = 480 * 1024;

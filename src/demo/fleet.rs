@@ -46,7 +46,8 @@ impl Fleet {
         let certificate = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()])?;
         let (thermometer_certificate, thermometer_key) =
             (data_dir.join("thermometer.pem"), data_dir.join("thermometer.key"));
-        let write = |path: &Path, text: String| fs::write(path, text).map_err(DemoError::system("demo files"));
+        let write =
+            |path: &Path, text: String| fs::write(path, text).map_err(DemoError::system("demo files"));
         write(&thermometer_certificate, certificate.cert.pem())?;
         write(&thermometer_key, certificate.signing_key.serialize_pem())?;
 
@@ -80,7 +81,12 @@ impl Fleet {
     /// Commands for another terminal.
     pub fn commands_to_paste(&self, data_dir: &Path, mqtts: SocketAddr, api: SocketAddr) -> String {
         let Self { registry, registry_password, thermometer, valve, valve_password, .. } = self;
-        let server = format!("-h {} -p {} --cafile {}", mqtts.ip(), mqtts.port(), data_dir.join("pki/ca.pem").display());
+        let server = format!(
+            "-h {} -p {} --cafile {}",
+            mqtts.ip(),
+            mqtts.port(),
+            data_dir.join("pki/ca.pem").display()
+        );
         let (certificate, key) = (self.thermometer_certificate.display(), self.thermometer_key.display());
         let data_dir = data_dir.display();
         format!(

@@ -84,7 +84,11 @@ fn configuration(data_dir: PathBuf) -> Result<Config, Problems> {
 
 async fn perform(arguments: &DemoArguments, config: &Config, node: &Node) -> Result<(), DemoError> {
     let address = |wanted: &str| {
-        node.listeners().iter().find(|(name, _)| *name == wanted).map(|(_, address)| *address).expect("it is configured")
+        node.listeners()
+            .iter()
+            .find(|(name, _)| *name == wanted)
+            .map(|(_, address)| *address)
+            .expect("it is configured")
     };
     let (mqtts, api) = (address("mqtts"), address("api"));
     let client = client_arguments(config, api);

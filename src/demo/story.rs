@@ -10,7 +10,7 @@ use crate::cli::arguments::ClientArguments;
 use crate::cli::arguments::mqtt::MqttConnection;
 use crate::cli::error::CliError;
 use crate::cli::mqtt::connection::{MqttSession, failed};
-use crate::mqtt::client_side::{ServerPacket, encode_publish, encode_puback, encode_subscribe};
+use crate::mqtt::client_side::{ServerPacket, encode_puback, encode_publish, encode_subscribe};
 use crate::mqtt::packet::publish::PublishRef;
 use crate::mqtt::packet::subscribe::SubscribeRequest;
 use crate::mqtt::qos::{PacketIdentifier, QoS};

@@ -247,7 +247,8 @@ impl Interest {
         (!filters.is_empty()).then_some(StoredSelection { filters })
     }
 
-    /// The names under which this subscription receives a message of `topic`, each at most once. `aliases` are those
+    /// The names under which this subscription receives a message of `topic`, each at most once: the name that matched,
+    /// whatever name the publisher used (U-T16). `aliases` are those
     /// of the device that the topic addresses, as (alias, target). More than one is possible if several aliases cover
     /// the topic (case 103).
     pub fn delivered_names(&self, topic: &CanonicalTopic, aliases: &[(&str, &str)]) -> Vec<Arc<str>> {

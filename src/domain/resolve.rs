@@ -138,6 +138,7 @@ pub fn filter(
         Principal::Registry(registry) => (registry, None),
         Principal::Device { device, registry } => (registry, Some(device)),
     };
+    // U-T4: monitoring topics of another registry's devices are as unknown as their other topics.
     let exists =
         |device: &DeviceId| own == Some(device) || names.device_in_registry(registry, device.as_str());
     let known = !interest.patterns.is_empty()
@@ -204,7 +205,8 @@ fn session_topic(
     }
 }
 
-/// The canonical text of a `$me` topic (`spec/topics.md` section 5, U-T2, U-T5).
+/// The canonical text of a `$me` topic (`spec/topics.md` section 5, U-T2, U-T5). `$me/registry/…` stands for a topic of
+/// the registry, by the registry's id (U-T11).
 fn own_topic(registry: &RegistryId, device: Option<&DeviceId>, topic: &str) -> Option<String> {
     let mut parts = topic.splitn(3, '/').skip(1);
     let (entity, suffix) = (parts.next()?, parts.next()?);

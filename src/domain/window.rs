@@ -70,7 +70,13 @@ impl<F> Window<F> {
     }
 
     /// Offers a message of `bytes` bytes. `make` is called only if the message is taken.
-    pub fn offer(&mut self, make: impl FnOnce() -> F, bytes: usize, tick: u32, limits: &WindowLimits) -> Offer {
+    pub fn offer(
+        &mut self,
+        make: impl FnOnce() -> F,
+        bytes: usize,
+        tick: u32,
+        limits: &WindowLimits,
+    ) -> Offer {
         let messages = self.in_flight.len() + self.waiting.len();
         if messages >= limits.messages_max || self.bytes + bytes > limits.bytes_max {
             return Offer::Full;
@@ -88,7 +94,11 @@ impl<F> Window<F> {
         let packet_identifier = self.next_packet_identifier;
         self.next_packet_identifier =
             if packet_identifier == PACKET_IDENTIFIER_MAX { 1 } else { packet_identifier + 1 };
-        self.in_flight.push_back(InFlight { packet_identifier, sent_tick: tick, frame: Some((frame, bytes)) });
+        self.in_flight.push_back(InFlight {
+            packet_identifier,
+            sent_tick: tick,
+            frame: Some((frame, bytes)),
+        });
         packet_identifier
     }
 

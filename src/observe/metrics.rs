@@ -117,7 +117,10 @@ mod tests {
     #[test]
     fn samples_are_written_with_prefix_type_and_help() {
         let source: Source = Arc::new(|| {
-            vec![Sample::counter("messages_received", "Messages", 3), Sample::gauge("connections_open", "Open", 2)]
+            vec![
+                Sample::counter("messages_received", "Messages", 3),
+                Sample::gauge("connections_open", "Open", 2),
+            ]
         });
         let text = Metrics::new(vec![source]).encode().expect("writing to a text");
         assert!(text.contains("rookery_messages_received_total 3"), "{text}");

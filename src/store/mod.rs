@@ -17,3 +17,6 @@ pub use error::{OpenError, StoreError};
 pub use open::{Store, StoreOptions, open};
 pub use replica::ApplyObserver;
 pub use rookery_cluster::{NodeState, NodeStatus};
+
+#[cfg(test)]
+mod tests;

@@ -149,8 +149,7 @@ impl ConnectionActor {
         self.start_keep_alive(&mut lane, connecting.keep_alive_s);
         lane.handle().counters.connects_accepted.add(1);
         lane.send_control(self.slot, |out| encode_connack(out, false, ConnectReturnCode::Accepted));
-        let session =
-            Session::new(identity, connecting.client_id, space, message.registry, connecting.will);
+        let session = Session::new(identity, connecting.client_id, space, message.registry, connecting.will);
         self.phase = Phase::Live(Box::new(session));
         drop(lane);
         self.resume();

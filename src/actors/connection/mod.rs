@@ -170,14 +170,17 @@ impl ConnectionActor {
         consumed
     }
 
-    fn handle_packet(&mut self, lane: &mut LaneState, frame: &Frame<'_>, context: &mut Context<Self>) -> Flow {
+    fn handle_packet(
+        &mut self,
+        lane: &mut LaneState,
+        frame: &Frame<'_>,
+        context: &mut Context<Self>,
+    ) -> Flow {
         let Phase::Live(session) = &mut self.phase else {
             return self.handle_connect(lane, frame, context);
         };
         match decode_client_packet(frame) {
-            Ok(ClientPacket::Publish(packet)) => {
-                session.publish(&self.environment, lane, self.slot, &packet)
-            }
+            Ok(ClientPacket::Publish(packet)) => session.publish(&self.environment, lane, self.slot, &packet),
             Ok(ClientPacket::Puback(packet_identifier)) => {
                 session.note(lane, Activity::Other);
                 lane.acknowledged(self.slot, packet_identifier.get());
@@ -190,7 +193,7 @@ impl ConnectionActor {
                 lane.send_control(self.slot, encode_pingresp);
                 Flow::Continue
             }
-            Ok(ClientPacket::Disconnect) => Flow::Close(CloseReason::ClientDisconnected),
+            Ok(ClientPacket::Disconnect) => Flow::Close(CloseReason::Disconnected),
             Err(violation) => Flow::Close(self.violated(lane, violation)),
         }
     }

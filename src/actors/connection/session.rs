@@ -59,7 +59,8 @@ impl Session {
         registry: Addr<RegistryActor>,
         will: Option<Will>,
     ) -> Self {
-        let reporter = identity.principal.device().map(|device| Reporter::new(device.clone(), registry.clone()));
+        let reporter =
+            identity.principal.device().map(|device| Reporter::new(device.clone(), registry.clone()));
         Self { identity, client_id, space, registry, will, last_route: None, stored_sequence: 0, reporter }
     }
 

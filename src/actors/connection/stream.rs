@@ -106,7 +106,7 @@ impl Stream for ReadStream {
         match std::task::ready!(this.poll_read(task)) {
             Ok(0) => {
                 this.ended = true;
-                Poll::Ready(Some(ReadEvent::Close(CloseReason::ClientDisconnected)))
+                Poll::Ready(Some(ReadEvent::Close(CloseReason::StreamEnded)))
             }
             Ok(length) => Poll::Ready(Some(ReadEvent::Bytes(length))),
             Err(_) => {

@@ -28,8 +28,10 @@ impl Session {
     ) -> Flow {
         self.note(lane, Activity::Subscribe);
         lane.hold(slot);
-        let requests: Vec<(Box<str>, QoS)> =
-            packet.requests().map(|request| (request.filter.into(), request.qos.min(QoS::AtLeastOnce))).collect();
+        let requests: Vec<(Box<str>, QoS)> = packet
+            .requests()
+            .map(|request| (request.filter.into(), request.qos.min(QoS::AtLeastOnce)))
+            .collect();
         let count = requests.len();
         let message = Subscribe {
             slot,
@@ -95,7 +97,8 @@ fn send_suback(
     codes: impl IntoIterator<Item = SubackCode>,
 ) {
     lane.send_control(slot, |out| {
-        encode_suback(out, packet_identifier, codes).expect("a SUBACK is shorter than the SUBSCRIBE it answers");
+        encode_suback(out, packet_identifier, codes)
+            .expect("a SUBACK is shorter than the SUBSCRIBE it answers");
     });
 }
 

@@ -55,8 +55,7 @@ impl World {
         let options = StoreOptions::new(temporary.path().join("raft"), "test".to_owned());
         let store = store::open(options, Arc::new(observer)).await.expect("an empty store opens");
         let catalog = store.catalog();
-        let certificate =
-            PeerCertificate { digest: [7; 32], fingerprint: Fingerprint::from_sha1(&[7; 20]) };
+        let certificate = PeerCertificate { digest: [7; 32], fingerprint: Fingerprint::from_sha1(&[7; 20]) };
         catalog.propose(Command::Mutate(create_broker(&certificate))).await.expect("the broker is created");
         let verifier = Arc::new(PasswordVerifier::start(VerifierSettings::default()).expect("threads"));
         let throttle = Arc::new(Throttle::new(ThrottleSettings::default()));
@@ -92,7 +91,8 @@ impl World {
     async fn subscriber(&self, filter: &str, qos: QoS) -> DuplexStream {
         let mut client = self.client(None).await;
         let mut packet = Vec::new();
-        encode_subscribe(&mut packet, PacketIdentifier::FIRST, [SubscribeRequest { filter, qos }]).expect("encodes");
+        encode_subscribe(&mut packet, PacketIdentifier::FIRST, [SubscribeRequest { filter, qos }])
+            .expect("encodes");
         client.write_all(&packet).await.expect("the server reads");
         assert_eq!(read(&mut client, 5).await, [0x90, 3, 0, 1, qos.bits()], "SUBACK");
         client
@@ -130,8 +130,7 @@ fn create_broker(certificate: &PeerCertificate) -> Mutation {
 
 fn connect(will: Option<&str>) -> Vec<u8> {
     let mut packet = Vec::new();
-    let will =
-        will.map(|topic| WillRef { topic, payload: b"gone", qos: QoS::AtMostOnce, retain: false });
+    let will = will.map(|topic| WillRef { topic, payload: b"gone", qos: QoS::AtMostOnce, retain: false });
     let connect = ConnectRef {
         protocol_level: 4,
         clean_session: true,
@@ -163,7 +162,11 @@ async fn read(stream: &mut DuplexStream, bytes: usize) -> Vec<u8> {
 struct Faulty(DuplexStream, usize);
 
 impl AsyncRead for Faulty {
-    fn poll_read(mut self: Pin<&mut Self>, task: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        task: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let result = Pin::new(&mut self.0).poll_read(task, buffer);
         if buffer.filled().len() > before {

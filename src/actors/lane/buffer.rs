@@ -96,7 +96,14 @@ impl OutputBuffer {
 
     /// Appends a copy of `head` with the two bytes at `at` replaced by `packet_identifier` and the first byte
     /// combined with `flags` (the DUP bit of a redelivery).
-    pub fn push_patched(&mut self, pool: &mut BufferPool, head: &[u8], at: usize, packet_identifier: u16, flags: u8) {
+    pub fn push_patched(
+        &mut self,
+        pool: &mut BufferPool,
+        head: &[u8],
+        at: usize,
+        packet_identifier: u16,
+        flags: u8,
+    ) {
         let buffer = self.tail(pool, head.len());
         let start = buffer.len();
         buffer.extend_from_slice(head);
@@ -143,7 +150,11 @@ impl OutputBuffer {
         Pin::new(transport).poll_flush(task)
     }
 
-    fn write_vectored(&self, transport: &mut dyn Transport, task: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    fn write_vectored(
+        &self,
+        transport: &mut dyn Transport,
+        task: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
         let mut slices = [IoSlice::new(&[]); PIECES_PER_WRITE_MAX];
         let mut count = 0;
         for (slice, piece) in slices.iter_mut().zip(&self.pieces) {

@@ -91,8 +91,11 @@ fn apply(lane: &mut LaneState, control: Control) {
             }
         }
         Control::Stored { target, sequence, result } => {
-            let slot =
-                crate::actors::slot::Slot { lane: lane.number, index: target.index, generation: target.generation };
+            let slot = crate::actors::slot::Slot {
+                lane: lane.number,
+                index: target.index,
+                generation: target.generation,
+            };
             match result {
                 Ok(()) => lane.stored(slot, sequence),
                 Err(why) => apply(lane, Control::Close(target, CloseReason::NotStored(why))),

@@ -54,7 +54,12 @@ impl<'a> OutgoingPayload<'a> {
 }
 
 /// Encodes a QoS 0 PUBLISH into `scratch` (cleared first); returns what remains to be written after it.
-pub fn encode_plain(scratch: &mut Vec<u8>, topic: &str, payload: &OutgoingPayload<'_>, retain: bool) -> SharedPayload {
+pub fn encode_plain(
+    scratch: &mut Vec<u8>,
+    topic: &str,
+    payload: &OutgoingPayload<'_>,
+    retain: bool,
+) -> SharedPayload {
     scratch.clear();
     match payload {
         OutgoingPayload::Copied(payload) => {
@@ -62,7 +67,8 @@ pub fn encode_plain(scratch: &mut Vec<u8>, topic: &str, payload: &OutgoingPayloa
             None
         }
         OutgoingPayload::Shared(payload) => {
-            encode_publish_head_template(scratch, topic, payload.len(), QoS::AtMostOnce, retain).expect(ENCODABLE);
+            encode_publish_head_template(scratch, topic, payload.len(), QoS::AtMostOnce, retain)
+                .expect(ENCODABLE);
             Some(Arc::clone(payload))
         }
     }
@@ -82,7 +88,8 @@ pub fn encode_acknowledged(
             (offsets.expect(ENCODABLE), None)
         }
         OutgoingPayload::Shared(payload) => {
-            let offsets = encode_publish_head_template(scratch, topic, payload.len(), QoS::AtLeastOnce, retain);
+            let offsets =
+                encode_publish_head_template(scratch, topic, payload.len(), QoS::AtLeastOnce, retain);
             (offsets.expect(ENCODABLE), Some(Arc::clone(payload)))
         }
     };

@@ -283,7 +283,13 @@ impl LaneState {
         }
     }
 
-    fn write_acknowledged(&mut self, index: u32, frame: &AcknowledgedFrame, packet_identifier: u16, flags: u8) {
+    fn write_acknowledged(
+        &mut self,
+        index: u32,
+        frame: &AcknowledgedFrame,
+        packet_identifier: u16,
+        flags: u8,
+    ) {
         let outbox = &mut self.outboxes[index as usize];
         let at = frame.packet_identifier_at as usize;
         outbox.output.push_patched(&mut self.pool, &frame.head, at, packet_identifier, flags);
@@ -299,8 +305,10 @@ impl LaneState {
     pub fn acknowledged(&mut self, slot: Slot, packet_identifier: u16) {
         let (limits, tick) = (self.limits.window, self.wheel.now());
         let target = Target::from(slot);
-        let Some(window) =
-            self.get(target).and_then(|outbox| outbox.acknowledgements.as_mut()).map(|state| &mut state.window)
+        let Some(window) = self
+            .get(target)
+            .and_then(|outbox| outbox.acknowledgements.as_mut())
+            .map(|state| &mut state.window)
         else {
             return;
         };
@@ -321,7 +329,9 @@ impl LaneState {
     /// Sends again what the client has not acknowledged for too long, if all that was written before has left.
     pub(super) fn redeliver(&mut self, target: Target) {
         let (tick, age) = (self.wheel.now(), self.limits.redelivery_ticks);
-        let Some(outbox) = self.get(target).filter(|outbox| age > 0 && outbox.output.is_empty()) else { return };
+        let Some(outbox) = self.get(target).filter(|outbox| age > 0 && outbox.output.is_empty()) else {
+            return;
+        };
         let Some(state) = &mut outbox.acknowledgements else { return };
         state.window.shrink();
         let overdue: Vec<_> =
@@ -393,7 +403,13 @@ impl LaneState {
     }
 
     /// Collects a QoS 0 message for connections of another lane; handed over at the end of the turn.
-    pub fn transfer_plain(&mut self, lane: u16, head: &[u8], payload: &SharedPayload, targets: &Arc<[Target]>) {
+    pub fn transfer_plain(
+        &mut self,
+        lane: u16,
+        head: &[u8],
+        payload: &SharedPayload,
+        targets: &Arc<[Target]>,
+    ) {
         self.outgoing[usize::from(lane)].push_plain(head, payload, targets);
         self.wake_flusher();
     }

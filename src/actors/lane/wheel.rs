@@ -48,7 +48,8 @@ mod tests {
         wheel.schedule((1, 0), 0);
         wheel.schedule((2, 0), 3);
         wheel.schedule((3, 0), 1_000);
-        let seen: Vec<_> = (1..=64).flat_map(|tick| wheel.advance().into_iter().map(move |c| (tick, c.0))).collect();
+        let seen: Vec<_> =
+            (1..=64).flat_map(|tick| wheel.advance().into_iter().map(move |c| (tick, c.0))).collect();
         assert_eq!(seen, [(1, 1), (3, 2), (63, 3)]);
     }
 }

@@ -133,7 +133,8 @@ impl RegistryActor {
             MonitoringScope::Device(device) => vec![device.clone()],
             MonitoringScope::EveryDevice => {
                 let page = PageRequest::first(room);
-                let devices = self.environment.catalog.read(|catalog| catalog.devices_of_registry(registry, &page));
+                let devices =
+                    self.environment.catalog.read(|catalog| catalog.devices_of_registry(registry, &page));
                 devices.items.iter().map(|device| device.id.clone()).collect()
             }
         };
@@ -164,4 +165,3 @@ impl Handler<ActivityReport> for RegistryActor {
         }
     }
 }
-

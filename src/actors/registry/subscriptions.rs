@@ -55,7 +55,9 @@ fn stored_messages(
     retain: bool,
     mut room: usize,
 ) -> Vec<StoredDelivery> {
-    let (Some(selection), SpaceId::Registry(registry)) = (interest.stored(), space) else { return Vec::new() };
+    let (Some(selection), SpaceId::Registry(registry)) = (interest.stored(), space) else {
+        return Vec::new();
+    };
     let mut found = Vec::new();
     for filter in &selection.filters {
         let selected = catalog.stored_messages(&SpaceId::Registry(registry.clone()), filter.filter(), room);
@@ -83,7 +85,8 @@ impl RegistryActor {
         let codes = environment.catalog.read(|catalog| {
             let mut codes = Vec::with_capacity(message.requests.len());
             for request in &message.requests {
-                let Some(interest) = subscribe(entry, &space, message.slot, request, catalog, settings) else {
+                let Some(interest) = subscribe(entry, &space, message.slot, request, catalog, settings)
+                else {
                     codes.push(SubackCode::Failure);
                     continue;
                 };
@@ -155,7 +158,11 @@ impl Handler<Unsubscribe> for RegistryActor {
 }
 
 /// A monitoring message as a delivery to a new subscription.
-pub(super) fn monitoring_delivery(interest: &Interest, topic: &CanonicalTopic, json: String) -> Option<StoredDelivery> {
+pub(super) fn monitoring_delivery(
+    interest: &Interest,
+    topic: &CanonicalTopic,
+    json: String,
+) -> Option<StoredDelivery> {
     let name = interest.delivered_names(topic, &[]).into_iter().next()?;
     Some(StoredDelivery { name, payload: Bytes::from(json), qos: QoS::AtMostOnce, retain: false })
 }

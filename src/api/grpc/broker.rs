@@ -5,7 +5,7 @@ use rookery_proto::yandex::cloud::operation::Operation;
 use smol_str::SmolStr;
 use tonic::{Request, Response, Status};
 
-use super::call::{Backend, accept, fresh_id};
+use super::call::{Backend, accept};
 use crate::api::convert::attributes::{attributes_patch, labels, log_options_of_broker};
 use crate::api::convert::broker::broker;
 use crate::api::convert::credential::{broker_certificate, broker_password};
@@ -13,6 +13,7 @@ use crate::api::error::ApiError;
 use crate::api::update_mask::UpdateMask;
 use crate::domain::catalog::{Change, CreateBroker, Owner, PageRequest, UpdateBroker};
 use crate::domain::id::{BrokerId, FolderId};
+use crate::store::fresh_id;
 
 /// Most entries of one page of brokers.
 const BROKERS_PAGE_SIZE_MAX: usize = 1000;

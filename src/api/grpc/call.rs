@@ -14,18 +14,13 @@ use crate::api::convert;
 use crate::api::error::ApiError;
 use crate::api::publish::Publisher;
 use crate::api::validate::{Violation, check};
-use crate::domain::catalog::{Change, Command, IdempotencyKey, Mutation, Outcome, Rejection, Resource};
-use crate::domain::id::{self, OperationId};
+use crate::domain::catalog::{Change, IdempotencyKey, Rejection, Resource};
 use crate::domain::principal::Principal;
-use crate::domain::timestamp::Timestamp;
-use crate::store::CatalogHandle;
+use crate::store::{CatalogHandle, MutationContext};
 use crate::verify::password::PasswordVerifier;
 
 /// Longest idempotency key, in bytes. Official clients send UUIDs.
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 128;
-
-/// Reads the present time.
-pub type Now = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// What the services work with.
 #[derive(Clone)]
@@ -34,8 +29,6 @@ pub struct Backend {
     pub catalog: CatalogHandle,
     /// The message path.
     pub publisher: Arc<dyn Publisher>,
-    /// The clock.
-    pub now: Now,
     /// Hashes new passwords.
     pub passwords: Arc<PasswordVerifier>,
 }
@@ -81,41 +74,24 @@ fn idempotency_key(
     }
 }
 
-/// A fresh identifier (U-D1).
-pub fn fresh_id() -> SmolStr {
-    id::generate(&rand::random())
-}
-
 /// There is no resource of this kind with this id or name.
 pub fn not_found(resource: Resource, id: &str) -> ApiError {
     Rejection::NotFound { resource, id: SmolStr::new(id) }.into()
 }
 
 impl Backend {
-    /// Proposes a change on behalf of the caller and answers with its operation, done (U-P1).
+    /// Makes a change on behalf of the caller and answers with its operation, done (U-P1).
     ///
     /// # Errors
-    /// The status of the catalog's rejection (U-P2), or UNAVAILABLE and the like if nothing can be proposed.
+    /// The status of the catalog's rejection (U-P2), or UNAVAILABLE and the like if nothing can be stored.
     pub async fn mutate(&self, call: Call, change: Change) -> Result<Response<pb::Operation>, Status> {
-        let mutation = Mutation {
-            at: (self.now)(),
-            operation_id: OperationId::new(fresh_id()),
-            subject: SmolStr::new(call.caller.subject.as_str()),
-            idempotency_key: call.idempotency_key,
-            change,
-        };
-        match self.propose(Command::Mutate(mutation)).await? {
-            Outcome::Operation(operation) => Ok(Response::new(convert::operation::operation(&operation))),
-            Outcome::Token(_) | Outcome::Done => Err(Status::internal("the change left no operation")),
-        }
-    }
-
-    /// Proposes a command.
-    ///
-    /// # Errors
-    /// As the catalog or the store answers.
-    pub async fn propose(&self, command: Command) -> Result<Outcome, ApiError> {
-        Ok(self.catalog.propose(command).await?)
+        let subject = SmolStr::new(call.caller.subject.as_str());
+        let context = MutationContext { subject, idempotency_key: call.idempotency_key };
+        let operation = self.catalog.mutate(change, context).await.map_err(ApiError::from)?;
+        let (id, description) = (&operation.id, operation.metadata.description());
+        let resource = operation.metadata.listed_under();
+        tracing::info!(operation = %id, subject = %operation.created_by, resource = resource.id(), "{description}");
+        Ok(Response::new(convert::operation::operation(&operation)))
     }
 
     /// Publishes a message on behalf of a principal.

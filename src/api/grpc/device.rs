@@ -5,7 +5,7 @@ use rookery_proto::yandex::cloud::operation::Operation;
 use smol_str::SmolStr;
 use tonic::{Request, Response, Status};
 
-use super::call::{Backend, accept, fresh_id, not_found};
+use super::call::{Backend, accept, not_found};
 use crate::api::convert::attributes::{attributes_patch, labels, topic_aliases};
 use crate::api::convert::credential::{device_certificate, device_password};
 use crate::api::convert::device::{device, monitoring_data};
@@ -15,6 +15,7 @@ use crate::domain::catalog::{
     Catalog, Change, CreateDevice, Device, Owner, PageRequest, Resource, UpdateDevice,
 };
 use crate::domain::id::{DeviceId, FolderId, RegistryId};
+use crate::store::fresh_id;
 
 /// Most entries of one page of devices.
 const DEVICES_PAGE_SIZE_MAX: usize = 20_000;

@@ -3,7 +3,7 @@
 use rookery_proto::yandex::cloud::operation as pb;
 use tonic::{Response, Status};
 
-use super::call::{Backend, Call, fresh_id};
+use super::call::{Backend, Call};
 use super::operation_filter::OperationFilter;
 use crate::api::convert;
 use crate::api::credential::{hash_password, read_certificate, read_certificates};
@@ -12,6 +12,7 @@ use crate::api::validate::Violation;
 use crate::domain::catalog::{Catalog, Change, NewCredentials, Owner, PageRequest, Rejection};
 use crate::domain::credential::{Certificate, Fingerprint, Password};
 use crate::domain::id::PasswordId;
+use crate::store::fresh_id;
 
 /// Most entries of one page of operations.
 const OPERATIONS_PAGE_SIZE_MAX: usize = 1000;

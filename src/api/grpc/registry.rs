@@ -5,7 +5,7 @@ use rookery_proto::yandex::cloud::operation::Operation;
 use smol_str::SmolStr;
 use tonic::{Request, Response, Status};
 
-use super::call::{Backend, accept, fresh_id, not_found};
+use super::call::{Backend, accept, not_found};
 use crate::api::convert::attributes::{attributes_patch, labels, log_options_of_registry};
 use crate::api::convert::credential::{registry_certificate, registry_password};
 use crate::api::convert::registry::{device_alias, export, registry};
@@ -15,6 +15,7 @@ use crate::domain::catalog::{
     Change, CreateRegistry, NewExport, Owner, PageRequest, Resource, UpdateRegistry,
 };
 use crate::domain::id::{ExportId, FolderId, RegistryId};
+use crate::store::fresh_id;
 
 /// Most entries of one page of registries.
 const REGISTRIES_PAGE_SIZE_MAX: usize = 1000;

@@ -128,15 +128,10 @@ fn remove_aliases(known: &mut OrdMap<SmolStr, DeviceId>, old: &TopicAliases) {
 /// The known alias that is a prefix of `text`. As no known alias is a prefix of another, it can only be the last one
 /// that is not after `text` in string order.
 fn prefix_of<'a>(known: &'a OrdMap<SmolStr, DeviceId>, text: &str) -> Option<(&'a SmolStr, &'a DeviceId)> {
-    known
-        .get_prev(text)
-        .filter(|(alias, _)| text.starts_with(alias.as_str()))
-        .map(|(alias, device)| (alias, device))
+    known.get_prev(text).filter(|(alias, _)| text.starts_with(alias.as_str()))
 }
 
 /// A known alias that is a prefix of `alias`, or that `alias` is a prefix of: then it is the next one in order.
 fn conflict<'a>(known: &'a OrdMap<SmolStr, DeviceId>, alias: &str) -> Option<(&'a SmolStr, &'a DeviceId)> {
-    prefix_of(known, alias).or_else(|| {
-        known.get_next(alias).filter(|(next, _)| next.starts_with(alias)).map(|(next, device)| (next, device))
-    })
+    prefix_of(known, alias).or_else(|| known.get_next(alias).filter(|(next, _)| next.starts_with(alias)))
 }

@@ -26,7 +26,7 @@ impl Catalog {
         let id = input.id;
         self.check_id_is_free(id.as_str())?;
         check_count(self.brokers.len(), self.limits.brokers_max, Limit::Brokers)?;
-        self.check_name_is_free(NameScope::BrokersOf(input.folder_id.clone()), &input.name, id.as_str())?;
+        self.check_name_is_free(NameScope::FolderBrokers(input.folder_id.clone()), &input.name, id.as_str())?;
         self.check_new_credentials(&input.credentials)?;
 
         let log_options = input.log_options.unwrap_or_else(|| LogOptions::default_for(&input.folder_id));
@@ -48,7 +48,7 @@ impl Catalog {
     /// Puts a broker that is not there into the table and its indices.
     pub(super) fn insert_broker(&mut self, broker: &Arc<Broker>) {
         let id = broker.id.as_str();
-        self.index.add_name(NameScope::BrokersOf(broker.folder_id.clone()), &broker.name, id);
+        self.index.add_name(NameScope::FolderBrokers(broker.folder_id.clone()), &broker.name, id);
         let entry = (broker.folder_id.clone(), broker.created_at, SmolStr::new(id));
         self.index.brokers_by_folder.insert(entry);
         self.brokers.insert(broker.id.clone(), Arc::clone(broker));
@@ -57,7 +57,7 @@ impl Catalog {
     pub(super) fn update_broker(&mut self, input: UpdateBroker) -> Changed {
         let mut broker = Broker::clone(self.existing_broker(&input.id)?);
         let patch = input.attributes;
-        let scope = NameScope::BrokersOf(broker.folder_id.clone());
+        let scope = NameScope::FolderBrokers(broker.folder_id.clone());
         if let Some(name) = patch.name {
             self.check_name_is_free(scope.clone(), &name, input.id.as_str())?;
             self.index.remove_name(scope.clone(), &broker.name);
@@ -81,7 +81,7 @@ impl Catalog {
     pub(super) fn delete_broker(&mut self, id: BrokerId, events: &mut Vec<Event>) -> Changed {
         let broker = Arc::clone(self.existing_broker(&id)?);
         self.remove_credentials(&Owner::Broker(id.clone()));
-        self.index.remove_name(NameScope::BrokersOf(broker.folder_id.clone()), &broker.name);
+        self.index.remove_name(NameScope::FolderBrokers(broker.folder_id.clone()), &broker.name);
         let entry = (broker.folder_id.clone(), broker.created_at, SmolStr::new(id.as_str()));
         self.index.brokers_by_folder.remove(&entry);
         self.brokers.remove(&id);

@@ -26,6 +26,7 @@ use crate::mqtt::qos::QoS;
 
 /// One step of the machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant, reason = "commands are moved a few times and never kept in numbers")]
 pub enum Command {
     /// A change made through the management API; leaves an operation behind.
     Mutate(Mutation),

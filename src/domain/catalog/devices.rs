@@ -26,7 +26,11 @@ impl Catalog {
         self.existing_registry(&input.registry_id)?;
         self.check_id_is_free(id.as_str())?;
         check_count(self.devices.len(), self.limits.devices_max, Limit::Devices)?;
-        self.check_name_is_free(NameScope::DevicesOf(input.registry_id.clone()), &input.name, id.as_str())?;
+        self.check_name_is_free(
+            NameScope::RegistryDevices(input.registry_id.clone()),
+            &input.name,
+            id.as_str(),
+        )?;
         let topic_aliases = self.check_aliases(&input.registry_id, &id, &input.topic_aliases)?;
         self.check_new_credentials(&input.credentials)?;
 
@@ -49,7 +53,7 @@ impl Catalog {
     pub(super) fn insert_device(&mut self, device: &Arc<Device>) {
         let registry_id = &device.registry_id;
         let id = SmolStr::new(device.id.as_str());
-        self.index.add_name(NameScope::DevicesOf(registry_id.clone()), &device.name, &id);
+        self.index.add_name(NameScope::RegistryDevices(registry_id.clone()), &device.name, &id);
         self.replace_aliases(registry_id, &device.id, &TopicAliases::new(), &device.topic_aliases);
         if let Some(registry) = self.registries.get(registry_id) {
             let entry = (registry.folder_id.clone(), device.created_at, id.clone());
@@ -64,7 +68,7 @@ impl Catalog {
         let mut device = Device::clone(self.existing_device(&input.id)?);
         let registry_id = device.registry_id.clone();
         let patch = input.attributes;
-        let scope = NameScope::DevicesOf(registry_id.clone());
+        let scope = NameScope::RegistryDevices(registry_id.clone());
         if let Some(name) = &patch.name {
             self.check_name_is_free(scope.clone(), name, input.id.as_str())?;
         }
@@ -102,7 +106,7 @@ impl Catalog {
         self.replace_aliases(&registry_id, &id, &device.topic_aliases, &TopicAliases::new());
         self.messages.remove_device(&registry_id, &id);
         self.monitoring.remove(&id);
-        self.index.remove_name(NameScope::DevicesOf(registry_id.clone()), &device.name);
+        self.index.remove_name(NameScope::RegistryDevices(registry_id.clone()), &device.name);
         if let Some(registry) = self.registries.get(&registry_id) {
             let entry = (registry.folder_id.clone(), device.created_at, id_text.clone());
             self.index.devices_by_folder.remove(&entry);

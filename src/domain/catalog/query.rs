@@ -100,17 +100,17 @@ impl Catalog {
 
     /// The registry of a folder with this name; the empty name names none.
     pub fn registry_by_name(&self, folder: &FolderId, name: &str) -> Option<&Arc<Registry>> {
-        self.registry(self.named(NameScope::RegistriesOf(folder.clone()), name)?)
+        self.registry(self.named(NameScope::FolderRegistries(folder.clone()), name)?)
     }
 
     /// The device of a registry with this name; the empty name names none.
     pub fn device_by_name(&self, registry: &RegistryId, name: &str) -> Option<&Arc<Device>> {
-        self.device(self.named(NameScope::DevicesOf(registry.clone()), name)?)
+        self.device(self.named(NameScope::RegistryDevices(registry.clone()), name)?)
     }
 
     /// The broker of a folder with this name; the empty name names none.
     pub fn broker_by_name(&self, folder: &FolderId, name: &str) -> Option<&Arc<Broker>> {
-        self.broker(self.named(NameScope::BrokersOf(folder.clone()), name)?)
+        self.broker(self.named(NameScope::FolderBrokers(folder.clone()), name)?)
     }
 
     fn named(&self, scope: NameScope, name: &str) -> Option<&SmolStr> {

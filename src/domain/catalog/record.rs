@@ -157,7 +157,10 @@ impl Catalog {
                 self.insert_password(&owner, password);
             }
             Record::Export(export) => {
-                self.existing_registry(&export.registry_id)?;
+                let registry = &export.registry_id;
+                self.existing_registry(registry)?;
+                let is_new = !self.index.export_of_registry.contains_key(registry);
+                check_new(is_new, Resource::Export, export.id.as_str())?;
                 self.insert_export(&export);
             }
             Record::Operation(operation) => {

@@ -28,7 +28,11 @@ impl Catalog {
         let id = input.id;
         self.check_id_is_free(id.as_str())?;
         check_count(self.registries.len(), self.limits.registries_max, Limit::Registries)?;
-        self.check_name_is_free(NameScope::RegistriesOf(input.folder_id.clone()), &input.name, id.as_str())?;
+        self.check_name_is_free(
+            NameScope::FolderRegistries(input.folder_id.clone()),
+            &input.name,
+            id.as_str(),
+        )?;
         self.check_new_credentials(&input.credentials)?;
 
         let log_options = input.log_options.unwrap_or_else(|| LogOptions::default_for(&input.folder_id));
@@ -51,7 +55,7 @@ impl Catalog {
     /// Puts a registry that is not there into the table and its indices.
     pub(super) fn insert_registry(&mut self, registry: &Arc<Registry>) {
         let id = registry.id.as_str();
-        let scope = NameScope::RegistriesOf(registry.folder_id.clone());
+        let scope = NameScope::FolderRegistries(registry.folder_id.clone());
         self.index.add_name(scope, &registry.name, id);
         let entry = (registry.folder_id.clone(), registry.created_at, SmolStr::new(id));
         self.index.registries_by_folder.insert(entry);
@@ -61,7 +65,7 @@ impl Catalog {
     pub(super) fn update_registry(&mut self, input: UpdateRegistry) -> Changed {
         let mut registry = Registry::clone(self.existing_registry(&input.id)?);
         let patch = input.attributes;
-        let scope = NameScope::RegistriesOf(registry.folder_id.clone());
+        let scope = NameScope::FolderRegistries(registry.folder_id.clone());
         if let Some(name) = patch.name {
             self.check_name_is_free(scope.clone(), &name, input.id.as_str())?;
             self.index.remove_name(scope.clone(), &registry.name);
@@ -93,7 +97,7 @@ impl Catalog {
             self.remove_export(&export_id);
         }
         self.messages.remove_space(&SpaceId::Registry(id.clone()));
-        self.index.remove_name(NameScope::RegistriesOf(registry.folder_id.clone()), &registry.name);
+        self.index.remove_name(NameScope::FolderRegistries(registry.folder_id.clone()), &registry.name);
         let entry = (registry.folder_id.clone(), registry.created_at, SmolStr::new(id.as_str()));
         self.index.registries_by_folder.remove(&entry);
         self.registries.remove(&id);
@@ -141,7 +145,7 @@ impl Catalog {
             let id = SmolStr::new(input.id.as_str());
             return Err(Rejection::IdTaken { resource: Resource::Export, id });
         }
-        self.check_name_is_free(NameScope::ExportsOf(folder_id), &input.name, input.id.as_str())?;
+        self.check_name_is_free(NameScope::FolderExports(folder_id), &input.name, input.id.as_str())?;
         let export = Arc::new(Export {
             id: input.id,
             name: input.name,
@@ -161,7 +165,7 @@ impl Catalog {
     /// Puts an export that is not there into the table and its indices. Its registry exists.
     pub(super) fn insert_export(&mut self, export: &Arc<Export>) {
         if let Some(registry) = self.registries.get(&export.registry_id) {
-            let scope = NameScope::ExportsOf(registry.folder_id.clone());
+            let scope = NameScope::FolderExports(registry.folder_id.clone());
             self.index.add_name(scope, &export.name, export.id.as_str());
         }
         self.index.export_of_registry.insert(export.registry_id.clone(), export.id.clone());
@@ -180,7 +184,7 @@ impl Catalog {
     fn remove_export(&mut self, id: &ExportId) {
         let Some(export) = self.exports.remove(id) else { return };
         if let Some(registry) = self.registries.get(&export.registry_id) {
-            self.index.remove_name(NameScope::ExportsOf(registry.folder_id.clone()), &export.name);
+            self.index.remove_name(NameScope::FolderExports(registry.folder_id.clone()), &export.name);
         }
         self.index.export_of_registry.remove(&export.registry_id);
     }

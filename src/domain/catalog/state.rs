@@ -55,19 +55,19 @@ pub(super) type Listing<Container> = OrdSet<(Container, Timestamp, SmolStr)>;
 /// Where a name must be unique, and for what kind of resource.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum NameScope {
-    RegistriesOf(FolderId),
-    DevicesOf(RegistryId),
-    BrokersOf(FolderId),
-    ExportsOf(FolderId),
+    FolderRegistries(FolderId),
+    RegistryDevices(RegistryId),
+    FolderBrokers(FolderId),
+    FolderExports(FolderId),
 }
 
 impl NameScope {
     fn resource(&self) -> Resource {
         match self {
-            Self::RegistriesOf(_) => Resource::Registry,
-            Self::DevicesOf(_) => Resource::Device,
-            Self::BrokersOf(_) => Resource::Broker,
-            Self::ExportsOf(_) => Resource::Export,
+            Self::FolderRegistries(_) => Resource::Registry,
+            Self::RegistryDevices(_) => Resource::Device,
+            Self::FolderBrokers(_) => Resource::Broker,
+            Self::FolderExports(_) => Resource::Export,
         }
     }
 }

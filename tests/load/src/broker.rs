@@ -282,8 +282,10 @@ fn wait_until_ready(
 fn rookery_login(program: &Path, directory: &Path, listeners: &Listeners) -> anyhow::Result<Addressing> {
     let data = directory.join("data");
     let api = listeners.get("api").context("no API listener")?;
-    let authority = Some(data.join("pki/ca.pem")).filter(|path| path.exists());
-    let authority = authority.unwrap_or_else(|| directory.join("ca.pem"));
+    // The API shows our certificate or one of the node's own authority; either is fine here.
+    let own_authority = fs::read_to_string(data.join("pki/ca.pem")).unwrap_or_default();
+    let authority = directory.join("authorities.pem");
+    fs::write(&authority, fs::read_to_string(directory.join("ca.pem"))? + &own_authority)?;
     let call = |arguments: &[&str]| -> anyhow::Result<String> {
         let output = Command::new(program)
             .args(arguments)

@@ -12,6 +12,9 @@ use crate::traffic::Counts;
 /// CPU of the generator from which on it is called the bottleneck.
 const GENERATOR_CORES_MAX: f64 = 0.95;
 
+/// One part in this many of the messages may be behind without the rate being called not sustained.
+const BEHIND_PART_MAX: u64 = 100;
+
 /// The opening of all connections.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Opening {
@@ -63,6 +66,8 @@ pub struct Measured {
     pub latency: Option<LatencySummary>,
     /// To PUBACK, of the messages due in the window.
     pub acknowledge_latency: Option<LatencySummary>,
+    /// From due to sent, in a paced run: the part of the latency that lies before the broker.
+    pub lateness: Option<LatencySummary>,
 }
 
 /// A whole run.
@@ -190,7 +195,7 @@ impl Measured {
             let _ = write!(text, ", broker {cost:.3} us CPU per message");
         }
         text.push('\n');
-        if self.behind > 0 {
+        if self.behind > self.sent / BEHIND_PART_MAX {
             let _ = writeln!(text, "              not sustained: {} messages behind at the end", self.behind);
         }
         if let Some(broker) = &self.broker {
@@ -206,6 +211,7 @@ impl Measured {
             let _ = writeln!(text, "              the generator is the bottleneck of this run");
         }
         latency_text(text, "end to end", self.latency.as_ref());
+        latency_text(text, "due to sent", self.lateness.as_ref());
         latency_text(text, "to PUBACK", self.acknowledge_latency.as_ref());
     }
 }

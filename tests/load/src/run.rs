@@ -174,6 +174,7 @@ impl Run<'_> {
         self.traffic.stop(now_ns());
         self.drain()?;
         measured.latency = self.traffic.latency().summary();
+        measured.lateness = self.traffic.lateness().summary();
         measured.acknowledge_latency = self.traffic.acknowledge_latency().summary();
         Ok(measured)
     }
@@ -205,6 +206,7 @@ impl Run<'_> {
             generator: own_before.until(&own_after),
             latency: None,
             acknowledge_latency: None,
+            lateness: None,
         })
     }
 

@@ -79,6 +79,7 @@ pub struct Traffic {
     counts: Counts,
     latency: Latency,
     acknowledge_latency: Latency,
+    lateness: Latency,
     recorded_ns: Range<u64>,
 }
 
@@ -114,6 +115,7 @@ impl Traffic {
             counts: Counts::default(),
             latency: Latency::default(),
             acknowledge_latency: Latency::default(),
+            lateness: Latency::default(),
             recorded_ns: 0..0,
         }
     }
@@ -156,6 +158,7 @@ impl Traffic {
         self.recorded_ns = due_ns;
         self.latency.clear();
         self.acknowledge_latency.clear();
+        self.lateness.clear();
     }
 
     /// When the next paced message is due.
@@ -214,6 +217,9 @@ impl Traffic {
                     return;
                 }
             };
+            if publisher.pace.is_some() && self.recorded_ns.contains(&due_ns) {
+                self.lateness.record_ns(now_ns - due_ns);
+            }
             publisher.send(index, out, due_ns, self.bounds.window.is_some());
             self.counts.sent += 1;
         }
@@ -289,6 +295,12 @@ impl Traffic {
     /// Time from when a message was due to its PUBACK.
     pub fn acknowledge_latency(&self) -> &Latency {
         &self.acknowledge_latency
+    }
+
+    /// Time from when a paced message was due to its sending. It is part of [`Self::latency`]; where it is large,
+    /// the generator (or its machine) was late, or the broker held the publisher back.
+    pub fn lateness(&self) -> &Latency {
+        &self.lateness
     }
 
     /// Messages written but not yet received by a subscriber that must get them.

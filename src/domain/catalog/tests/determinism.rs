@@ -69,15 +69,24 @@ fn change() -> impl Strategy<Value = Change> {
     ]
 }
 
-/// A change with an idempotency key or none and hours passed since the last, or a stored message.
-fn step() -> impl Strategy<Value = Result<(Change, Option<u8>, u64), (&'static str, bool)>> {
+/// What happens next.
+#[derive(Debug, Clone)]
+enum Step {
+    /// A change, with an idempotency key or none, some hours after the last.
+    Change(Change, Option<u8>, u64),
+    /// A message for a topic, or its end.
+    Message(&'static str, bool),
+}
+
+fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        8 => (change(), proptest::option::of(0_u8..3), 0_u64..40).prop_map(Ok),
-        2 => (select(TOPICS), any::<bool>()).prop_map(Err),
+        8 => (change(), proptest::option::of(0_u8..3), 0_u64..40)
+            .prop_map(|(change, key, hours)| Step::Change(change, key, hours)),
+        2 => (select(TOPICS), any::<bool>()).prop_map(|(topic, clear)| Step::Message(topic, clear)),
     ]
 }
 
-fn run(steps: &[Result<(Change, Option<u8>, u64), (&'static str, bool)>]) -> Fixture {
+fn run(steps: &[Step]) -> Fixture {
     const HOUR: u64 = 60 * 60 * 1_000_000_000;
     let mut fixture = Fixture::empty();
     let limits = CatalogLimits {
@@ -91,8 +100,10 @@ fn run(steps: &[Result<(Change, Option<u8>, u64), (&'static str, bool)>]) -> Fix
     for (number, step) in steps.iter().enumerate() {
         // Refusals are part of the game; the fixture checks that they change nothing.
         let _ = match step.clone() {
-            Err((topic, clear)) => fixture.set_permanent(topic, if clear { "" } else { "x" }).map(|_| ()),
-            Ok((change, key, hours)) => {
+            Step::Message(topic, clear) => {
+                fixture.set_permanent(topic, if clear { "" } else { "x" }).map(|_| ())
+            }
+            Step::Change(change, key, hours) => {
                 now += hours * HOUR;
                 let mutation = Mutation {
                     at: Timestamp::from_nanoseconds(now),
