@@ -4,6 +4,7 @@
 use std::fmt;
 
 use crate::rookery::admin::v1 as admin;
+use crate::rookery::storage::v1 as storage;
 use crate::yandex::cloud::iot::broker::v1 as broker;
 use crate::yandex::cloud::iot::devices::v1 as devices;
 
@@ -25,6 +26,9 @@ redact!(
     broker::CreateBrokerRequest,
     broker::AddBrokerPasswordRequest,
     admin::CreateTokenResponse,
+    storage::ApiToken,
+    storage::NewPassword,
+    storage::Password,
 );
 
 #[cfg(test)]

@@ -8,11 +8,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
-use tokio::time::Instant;
+
+use crate::clock;
 
 /// The pending connections of one listener.
 #[derive(Debug)]
@@ -64,12 +65,12 @@ impl PendingHandshakes {
     /// Waits for a slot, evicting the oldest pending connection where the policy allows it.
     pub async fn enter(self: &Arc<Self>) -> Slot {
         loop {
-            match self.try_enter(Instant::now()) {
+            match self.try_enter(clock::monotonic()) {
                 Ok(slot) => return slot,
                 Err(evictable_at) => {
                     tokio::select! {
                         () = self.freed.notified() => {}
-                        () = tokio::time::sleep_until(evictable_at) => {}
+                        () = tokio::time::sleep_until(evictable_at.into()) => {}
                     }
                 }
             }

@@ -222,7 +222,7 @@ where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
     let hello_timeout = tls.settings.hello_timeout.min(tls.settings.handshake_timeout);
-    let deadline = tokio::time::Instant::now() + tls.settings.handshake_timeout;
+    let deadline = crate::clock::monotonic() + tls.settings.handshake_timeout;
 
     let hello = LazyConfigAcceptor::new(Acceptor::default(), stream);
     let hello = tokio::time::timeout(hello_timeout, hello)
@@ -234,7 +234,7 @@ where
     let rest = hello.into_stream_with(config, |connection| {
         connection.set_buffer_limit(Some(write_buffer_bytes_max));
     });
-    let stream = tokio::time::timeout_at(deadline, rest)
+    let stream = tokio::time::timeout_at(deadline.into(), rest)
         .await
         .map_err(|_| HandshakeError::Timeout(tls.settings.handshake_timeout))??;
 

@@ -7,7 +7,7 @@ use rookery_cluster::{Node, NodeOptions, NodeStatus, SnapshotError};
 use tokio::sync::watch;
 
 use super::catalog::CatalogHandle;
-use super::error::OpenError;
+use super::error::{OpenError, StoreError};
 use super::replica::{ApplyObserver, CatalogReplica};
 use crate::domain::quota::CatalogLimits;
 
@@ -45,9 +45,16 @@ pub async fn open(options: StoreOptions, observer: Arc<dyn ApplyObserver>) -> Re
     let replica = Arc::new(CatalogReplica::new(observer));
     let node = Node::start(options.node, Arc::clone(&replica)).await?;
     let catalog = CatalogHandle::new(replica, node.proposer());
-    if let Err(error) = catalog.ensure_limits(options.limits).await {
-        node.shutdown().await;
-        return Err(OpenError::Limits(error));
+    match catalog.ensure_limits(options.limits).await {
+        Ok(()) => {}
+        // A full disk must not keep the node from serving what it has.
+        Err(error @ StoreError::StorageFull { .. }) => {
+            tracing::warn!(%error, "the configured limits of the catalog are not in force");
+        }
+        Err(error) => {
+            node.shutdown().await;
+            return Err(OpenError::Limits(error));
+        }
     }
     Ok(Store { node, catalog })
 }

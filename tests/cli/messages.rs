@@ -17,14 +17,16 @@ struct Pair {
 }
 
 fn files(certificate: &certificates::Certificate) -> [String; 4] {
-    let path = |path: &std::path::Path| path.to_str().unwrap().to_owned();
+    let path = |path: &std::path::Path| path.to_str().expect("the path is text").to_owned();
     ["--cert".into(), path(&certificate.path), "--key".into(), path(&certificate.key_path)]
 }
 
 fn pair() -> Pair {
     let folder = Folder::new();
     let (for_registry, for_device) = (certificates::p256(), certificates::p256());
-    let file = |certificate: &certificates::Certificate| certificate.path.to_str().unwrap().to_owned();
+    let file = |certificate: &certificates::Certificate| {
+        certificate.path.to_str().expect("the path is text").to_owned()
+    };
     let registry = folder.json(&["registry", "create", "plant", "--certificate-file", &file(&for_registry)]);
     let registry = id(&registry);
     let device = folder.json(&[
@@ -47,10 +49,12 @@ impl Pair {
         arguments.extend(self.registry_files.iter().map(String::as_str));
         arguments.extend(extra);
         let mut command = self.folder.command(&arguments);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
         janitor::guard(child.id());
         let mut line = String::new();
-        BufReader::new(child.stderr.as_mut().unwrap()).read_line(&mut line).unwrap();
+        let stderr = child.stderr.as_mut().expect("standard error was asked for");
+        BufReader::new(stderr).read_line(&mut line).expect("standard error can be read");
         assert_eq!(line, "subscribed\n");
         child
     }
@@ -66,8 +70,9 @@ impl Pair {
 /// What a subscriber printed until it ended.
 fn printed(mut child: Child) -> String {
     let mut output = Vec::new();
-    child.stdout.take().unwrap().read_to_end(&mut output).unwrap();
-    assert!(child.wait().unwrap().success());
+    let mut stdout = child.stdout.take().expect("standard output was asked for");
+    stdout.read_to_end(&mut output).expect("standard output can be read");
+    assert!(child.wait().expect("the program ends").success());
     janitor::release(child.id());
     text(&output)
 }

@@ -22,10 +22,10 @@ fn normalised(output: &str, names: &[(&str, &str)]) -> String {
 fn single_objects_are_yaml_with_the_fields_in_order() {
     let folder = Folder::new();
     let output =
-        folder.run(&["registry", "create", "plant", "--description", "a b", "--labels", "site=north,n=1"]);
+        folder.run(&["registry", "create", "plant", "--description", "a b", "--labels", "site=north,line=1"]);
     let registry = folder.json(&["registry", "get", "plant"]);
     let expected = "id: <registry>\nfolder_id: <folder>\ncreated_at: <time>\nname: plant\ndescription: a b\nlabels:\n  \
-                    n: \"1\"\n  site: north\nstatus: ACTIVE\nlog_options:\n  folder_id: <folder>\n";
+                    line: \"1\"\n  site: north\nstatus: ACTIVE\nlog_options:\n  folder_id: <folder>\n";
     let names = [(id(&registry), "<registry>"), (folder.id.clone(), "<folder>")];
     let names = names.each_ref().map(|(id, name)| (id.as_str(), *name));
     assert_eq!(normalised(&output, &names), expected);
@@ -108,5 +108,8 @@ fn a_deletion_prints_nothing() {
     let folder = Folder::new();
     folder.registry("gone");
     assert_eq!(folder.run(&["registry", "delete", "gone"]), "");
+    folder.registry("gone");
+    let operation = folder.json(&["registry", "delete", "gone", "--async"]);
+    assert_eq!(operation["response"]["@type"], "type.googleapis.com/google.protobuf.Empty");
     assert_eq!(folder.json(&["registry", "list"]), serde_json::json!([]));
 }

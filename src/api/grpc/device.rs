@@ -78,22 +78,22 @@ impl DeviceService for DeviceApi {
         let (_, request) = accept(request)?;
         let page = PageRequest::parse(request.page_size, DEVICES_PAGE_SIZE_MAX, &request.page_token)
             .map_err(ApiError::from)?;
-        self.backend.catalog.read(|catalog| {
-            let page = match &request.id {
-                Some(pb::list_devices_request::Id::RegistryId(id)) => {
-                    let registry = catalog.require_registry(id).map_err(ApiError::from)?;
-                    catalog.devices_of_registry(&registry.id, &page)
-                }
-                Some(pb::list_devices_request::Id::FolderId(id)) => {
-                    catalog.devices_of_folder(&FolderId::new(id), &page)
-                }
-                None => return Err(Status::internal("the oneof was checked before")),
-            };
-            let next_page_token = page.next_token_text();
-            let view = request.device_view();
-            let devices = page.items.iter().map(|entry| shown(catalog, entry, view)).collect();
-            Ok(Response::new(pb::ListDevicesResponse { devices, next_page_token }))
-        })
+        // A page may be long: converted from a view, so that no change waits for it.
+        let catalog = self.backend.catalog.view();
+        let page = match &request.id {
+            Some(pb::list_devices_request::Id::RegistryId(id)) => {
+                let registry = catalog.require_registry(id).map_err(ApiError::from)?;
+                catalog.devices_of_registry(&registry.id, &page)
+            }
+            Some(pb::list_devices_request::Id::FolderId(id)) => {
+                catalog.devices_of_folder(&FolderId::new(id), &page)
+            }
+            None => return Err(Status::internal("the oneof was checked before")),
+        };
+        let next_page_token = page.next_token_text();
+        let view = request.device_view();
+        let devices = page.items.iter().map(|entry| shown(&catalog, entry, view)).collect();
+        Ok(Response::new(pb::ListDevicesResponse { devices, next_page_token }))
     }
 
     async fn create(&self, request: Request<pb::CreateDeviceRequest>) -> Result<Response<Operation>, Status> {

@@ -173,8 +173,11 @@ fn may_pass(error: &CliError) -> bool {
 
 /// The descriptors of everything in the API.
 pub fn descriptors() -> DescriptorPool {
-    DescriptorPool::decode(rookery_proto::FILE_DESCRIPTOR_SET)
-        .expect("the descriptors were encoded by our build")
+    // The global pool has the well-known types; `google.protobuf.Empty` is named by results only.
+    let mut pool = DescriptorPool::global();
+    pool.decode_file_descriptor_set(rookery_proto::FILE_DESCRIPTOR_SET)
+        .expect("the descriptors were encoded by our build");
+    pool
 }
 
 fn idempotency_key() -> MetadataValue<Ascii> {

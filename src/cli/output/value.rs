@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use prost_reflect::{DynamicMessage, SerializeOptions};
+use prost_reflect::{DynamicMessage, Kind, MessageDescriptor, ReflectMessage as _, SerializeOptions};
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
 
@@ -41,10 +41,32 @@ impl Value {
             .use_proto_field_name(spelling == Spelling::Snake)
             .skip_default_fields(true);
         let mut text = Vec::new();
-        message
+        let mut value: Self = message
             .serialize_with_options(&mut serde_json::Serializer::new(&mut text), &options)
             .and_then(|()| serde_json::from_slice(&text))
-            .map_err(|error| CliError::Answer(error.to_string()))
+            .map_err(|error| CliError::Answer(error.to_string()))?;
+        value.sort_maps(&message.descriptor());
+        Ok(value)
+    }
+
+    /// Puts the entries of maps, which have no order, into the order of their keys.
+    fn sort_maps(&mut self, descriptor: &MessageDescriptor) {
+        let packed = self.text("@type").rsplit('/').next().unwrap_or_default();
+        let packed = descriptor.parent_pool().get_message_by_name(packed);
+        let descriptor = packed.as_ref().unwrap_or(descriptor);
+        let Self::Object(fields) = self else { return };
+        for (name, value) in fields {
+            let by_json_name = || descriptor.get_field_by_json_name(name);
+            let Some(field) = descriptor.get_field_by_name(name).or_else(by_json_name) else { continue };
+            match (value, field.kind()) {
+                (Self::Object(entries), _) if field.is_map() => entries.sort_by(|(a, _), (b, _)| a.cmp(b)),
+                (Self::List(values), Kind::Message(inner)) => {
+                    values.iter_mut().for_each(|value| value.sort_maps(&inner));
+                }
+                (value, Kind::Message(inner)) => value.sort_maps(&inner),
+                _ => {}
+            }
+        }
     }
 
     /// The field of an object.

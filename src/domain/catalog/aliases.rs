@@ -48,7 +48,7 @@ impl Catalog {
     }
 
     /// No alias may be a prefix of another one in the registry; the device's old aliases are about to go.
-    fn check_alias_conflicts(
+    pub(super) fn check_alias_conflicts(
         &self,
         registry: &RegistryId,
         device: &DeviceId,

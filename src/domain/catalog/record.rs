@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::entity::{Broker, Device, Export, Owner, Registry, Resource, StoredMessage};
 use super::operation::{IdempotencyRecord, Operation};
 use super::rejection::Rejection;
-use super::state::Catalog;
+use super::state::{Catalog, NameScope};
 use crate::domain::credential::{Certificate, Password};
 use crate::domain::id::DeviceId;
 use crate::domain::monitoring::MonitoringRecord;
@@ -133,15 +133,15 @@ impl Catalog {
             Record::Limits(limits) => self.limits = limits,
             Record::Registry(registry) => {
                 self.check_id_is_free(registry.id.as_str())?;
+                let scope = NameScope::FolderRegistries(registry.folder_id.clone());
+                self.check_name_is_free(scope, &registry.name, registry.id.as_str())?;
                 self.insert_registry(&registry);
             }
-            Record::Device(device) => {
-                self.check_id_is_free(device.id.as_str())?;
-                self.existing_registry(&device.registry_id)?;
-                self.insert_device(&device);
-            }
+            Record::Device(device) => self.insert_checked_device(&device)?,
             Record::Broker(broker) => {
                 self.check_id_is_free(broker.id.as_str())?;
+                let scope = NameScope::FolderBrokers(broker.folder_id.clone());
+                self.check_name_is_free(scope, &broker.name, broker.id.as_str())?;
                 self.insert_broker(&broker);
             }
             Record::Certificate { owner, certificate } => {
@@ -153,37 +153,56 @@ impl Catalog {
                 self.insert_certificate(&owner, certificate);
             }
             Record::Password { owner, password } => {
-                self.check_exists(&owner)?;
+                let mut held = self.passwords_of(&owner)?.iter();
+                check_new(held.all(|held| held.id != password.id), Resource::Password, password.id.as_str())?;
                 self.insert_password(&owner, password);
             }
-            Record::Export(export) => {
-                let registry = &export.registry_id;
-                self.existing_registry(registry)?;
-                let is_new = !self.index.export_of_registry.contains_key(registry);
-                check_new(is_new, Resource::Export, export.id.as_str())?;
-                self.insert_export(&export);
-            }
+            Record::Export(export) => self.insert_checked_export(&export)?,
             Record::Operation(operation) => {
-                check_new(
-                    !self.operations.contains_key(&operation.id),
-                    Resource::Operation,
-                    operation.id.as_str(),
-                )?;
+                let is_new = !self.operations.contains_key(&operation.id);
+                check_new(is_new, Resource::Operation, operation.id.as_str())?;
                 self.insert_operation(&operation);
             }
-            Record::Idempotency(record) => self.insert_key(record),
+            Record::Idempotency(record) => {
+                let is_new = !self.idempotency.contains_key(&(record.subject.clone(), record.key.clone()));
+                check_new(is_new, Resource::Operation, record.operation_id.as_str())?;
+                self.insert_key(record);
+            }
             Record::Token(token) => {
                 check_new(!self.tokens.contains_key(&token.id), Resource::Token, token.id.as_str())?;
+                if self.token_by_hash(&token.hash).is_some() {
+                    return Err(Rejection::TokenTaken);
+                }
                 self.insert_token(&token);
             }
             Record::Message { space, message } => {
-                self.insert_message(&space, Arc::unwrap_or_clone(message))?
+                self.insert_message(&space, Arc::unwrap_or_clone(message))?;
             }
             Record::Monitoring { device, monitoring } => {
                 self.require_device(device.as_str())?;
                 self.monitoring.insert(device, monitoring);
             }
         }
+        Ok(())
+    }
+
+    fn insert_checked_device(&mut self, device: &Arc<Device>) -> Result<(), Rejection> {
+        self.check_id_is_free(device.id.as_str())?;
+        self.existing_registry(&device.registry_id)?;
+        let scope = NameScope::RegistryDevices(device.registry_id.clone());
+        self.check_name_is_free(scope, &device.name, device.id.as_str())?;
+        self.check_alias_conflicts(&device.registry_id, &device.id, &device.topic_aliases)?;
+        self.insert_device(device);
+        Ok(())
+    }
+
+    fn insert_checked_export(&mut self, export: &Arc<Export>) -> Result<(), Rejection> {
+        let folder = self.existing_registry(&export.registry_id)?.folder_id.clone();
+        self.check_name_is_free(NameScope::FolderExports(folder), &export.name, export.id.as_str())?;
+        let is_new = !self.index.export_of_registry.contains_key(&export.registry_id)
+            && !self.exports.contains_key(&export.id);
+        check_new(is_new, Resource::Export, export.id.as_str())?;
+        self.insert_export(export);
         Ok(())
     }
 }

@@ -18,7 +18,7 @@ use pb::command::Body;
 const COMMAND_VERSION: u32 = 1;
 
 /// The bytes of a command for the log.
-pub(crate) fn encode_command(command: &Command) -> Bytes {
+pub fn encode_command(command: &Command) -> Bytes {
     let body = match command {
         Command::Mutate(mutation) => Body::Mutate(mutation_to_wire(mutation)),
         Command::CreateToken(new) => Body::CreateToken(pb::CreateToken {
@@ -39,7 +39,7 @@ pub(crate) fn encode_command(command: &Command) -> Bytes {
 ///
 /// # Errors
 /// [`WireError`] if it was not written by this version of the server or an older one.
-pub(crate) fn decode_command(bytes: Bytes) -> Result<Command, WireError> {
+pub fn decode_command(bytes: Bytes) -> Result<Command, WireError> {
     let command = pb::Command::decode(bytes)?;
     if command.version != COMMAND_VERSION {
         return Err(WireError::UnknownVersion { found: command.version, newest_known: COMMAND_VERSION });

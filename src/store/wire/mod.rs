@@ -10,7 +10,7 @@ mod operation;
 mod resource;
 mod snapshot;
 
-pub(super) use command::{decode_command, encode_command};
+pub use command::{decode_command, encode_command};
 pub(super) use snapshot::encode_records;
 pub use snapshot::{SnapshotError, read_snapshot, write_snapshot};
 

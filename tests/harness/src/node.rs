@@ -116,7 +116,8 @@ impl Node {
     pub fn wait(&self) -> ExitStatus {
         let deadline = Instant::now() + WAIT;
         loop {
-            if let Some(status) = self.child().try_wait().expect("the process is our child") {
+            let ended = self.child().try_wait().expect("the process is our child");
+            if let Some(status) = ended {
                 janitor::release(self.process_id());
                 return status;
             }

@@ -70,6 +70,7 @@ fn change() -> impl Strategy<Value = Change> {
 }
 
 /// What happens next.
+#[allow(clippy::large_enum_variant, reason = "a few dozen steps per case")]
 #[derive(Debug, Clone)]
 enum Step {
     /// A change, with an idempotency key or none, some hours after the last.
