@@ -42,7 +42,8 @@ pub async fn ensure_administrator(catalog: &CatalogHandle, config: &Config) -> R
         let text =
             fs::read_to_string(file).map_err(StartError::system(format!("token file {}", file.display())))?;
         if text.trim().is_empty() {
-            let error = std::io::Error::new(std::io::ErrorKind::InvalidData, "must hold a token, and is empty");
+            let error =
+                std::io::Error::new(std::io::ErrorKind::InvalidData, "must hold a token, and is empty");
             return Err(StartError::System { what: format!("token file {}", file.display()), error });
         }
         catalog.ensure_token_of_file(hash_secret(text.trim().as_bytes())).await?;

@@ -73,7 +73,11 @@ pub fn operations(parts: &Parts<'_>, listeners: Vec<(&'static str, Arc<ListenerC
         let running = directory.all();
         let subscriptions: usize = running.iter().map(|registry| registry.space.subscriptions()).sum();
         vec![
-            Sample::counter("messages_not_stored", "Messages to permanent topics that could not be stored", not_stored),
+            Sample::counter(
+                "messages_not_stored",
+                "Messages to permanent topics that could not be stored",
+                not_stored,
+            ),
             Sample::gauge("topic_spaces", "Topic spaces in use", running.len() as u64),
             Sample::gauge("subscriptions", "Subscriptions", subscriptions as u64),
         ]

@@ -48,6 +48,26 @@ fn device_takes_over_its_own_client_identifier() {
     });
 }
 
+/// Each end of a session let all who waited for it begin again: the square of their number in steps.
+#[test]
+fn a21_of_many_connections_with_one_identifier_the_newest_stays() {
+    run(async {
+        let fixture = fixture().await;
+        let connect = Connect::new(&unique_client_id());
+        let mut rivals = Vec::new();
+        for _ in 0..100 {
+            let mut rival = opened(&fixture, Role::D1).await;
+            rival.send(&connect.encode()).await;
+            rivals.push(rival);
+        }
+        let mut newest = fixture.connect_with(Role::D1, &connect).await;
+        for rival in &mut rivals {
+            while rival.next().await.is_some() {}
+        }
+        newest.fence().await;
+    });
+}
+
 #[test]
 fn different_identifiers_of_one_device_stay_side_by_side() {
     run(async {

@@ -39,7 +39,8 @@ impl ConnectionActor {
                     && let Some(will) = session.will.take()
                 {
                     // Whatever goes wrong with it, the session must leave the registry and the lane.
-                    let publish = AssertUnwindSafe(|| session.publish_will(&self.environment, &mut lane, &will));
+                    let publish =
+                        AssertUnwindSafe(|| session.publish_will(&self.environment, &mut lane, &will));
                     if catch_unwind(publish).is_err() {
                         lane.handle().counters.panics.add(1);
                     }

@@ -13,6 +13,7 @@ use crate::actors::directory::Directory;
 use crate::actors::environment::Settings;
 use crate::actors::lane::OutboxLimits;
 use crate::actors::observer::Observer;
+use crate::actors::registry::StoredDelivery;
 use crate::clock;
 use crate::domain::catalog::{Change, Command, CreateBroker, Mutation, NewCertificate, NewCredentials};
 use crate::domain::credential::Fingerprint;
@@ -150,7 +151,8 @@ fn publish(topic: &str, payload: &[u8], qos: QoS) -> Vec<u8> {
 
 async fn subscribe(client: &mut DuplexStream, filter: &str, qos: QoS) {
     let mut packet = Vec::new();
-    encode_subscribe(&mut packet, PacketIdentifier::FIRST, [SubscribeRequest { filter, qos }]).expect("encodes");
+    encode_subscribe(&mut packet, PacketIdentifier::FIRST, [SubscribeRequest { filter, qos }])
+        .expect("encodes");
     client.write_all(&packet).await.expect("the server reads");
     assert_eq!(read(client, 5).await, [0x90, 3, 0, 1, qos.bits()], "SUBACK");
 }
@@ -403,4 +405,24 @@ async fn every_byte_received_is_counted_once() {
     assert_eq!(read(&mut near, 4).await, [0x20, 2, 0, 0]);
     let sent = connect(None).len() as u64;
     assert_eq!(world.counter(|counters| counters.bytes_received.get()), sent);
+}
+
+/// A session that subscribed to more than its queue holds was closed, asked again, and was closed again, for ever.
+#[tokio::test]
+async fn stored_messages_that_do_not_fit_are_left_out_and_leave_room_for_live_ones() {
+    let mut lane = LaneState::new(0, lane::lanes(1), LIMITS);
+    let (_near, far) = tokio::io::duplex(64);
+    let link = Rc::new(Link::new(Box::new(far)));
+    let slot = lane.insert(Rc::clone(&link));
+    lane.hold(slot);
+    let message = StoredDelivery {
+        name: Arc::from("a"),
+        payload: bytes::Bytes::from_static(b"stored"),
+        qos: QoS::AtLeastOnce,
+        retain: true,
+    };
+    assert_eq!(lane.send_stored(slot, &vec![message; 10]), 8, "half of the queue is filled");
+    lane.release(slot);
+    assert_eq!(link.take_close(), None);
+    assert_eq!(lane.get(slot.into()).expect("it is there").held.as_ref().map(Vec::len), None);
 }

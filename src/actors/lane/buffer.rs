@@ -84,7 +84,8 @@ impl OutputBuffer {
     /// The buffer to append small things to, for `bytes` more bytes (which the caller must append).
     fn tail(&mut self, pool: &mut BufferPool, bytes: usize) -> &mut Vec<u8> {
         self.pending_bytes += bytes;
-        let has_room = |piece: &Piece| matches!(piece, Piece::Copied(buffer) if buffer.len() < PIECE_BYTES_MAX);
+        let has_room =
+            |piece: &Piece| matches!(piece, Piece::Copied(buffer) if buffer.len() < PIECE_BYTES_MAX);
         if !self.pieces.back().is_some_and(has_room) {
             self.pieces.push_back(Piece::Copied(pool.take()));
         }
@@ -227,7 +228,11 @@ mod tests {
     }
 
     impl AsyncWrite for Slow {
-        fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
             let room = std::mem::take(&mut self.0).min(bytes.len());
             if room == 0 { Poll::Pending } else { Poll::Ready(Ok(room)) }
         }
