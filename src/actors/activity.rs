@@ -63,8 +63,9 @@ impl Reporter {
     }
 }
 
-/// Reports all activity of this thread since the last call. What an overloaded registry does not take is dropped:
-/// the next report of the device brings later times anyway.
+/// Reports all activity of this thread since the last call. A report for an actor that has ended is dropped: the next
+/// one of the device goes to its successor.
+#[expect(clippy::mutable_key_type, reason = "an address is hashed by its identity, which does not change")]
 pub fn report() {
     let active = ACTIVE.take();
     let mut by_registry: HashMap<Addr<RegistryActor>, Vec<DeviceActivity>> = HashMap::new();

@@ -203,8 +203,11 @@ pub fn deliver(lane: &mut LaneState, route: &Route, payload: &OutgoingPayload<'_
     lane.scratch = scratch;
 }
 
+/// Who gets a message with QoS 0 (two lists), and who with QoS 1.
+type ByQos<'a> = ([Option<&'a Arc<[Target]>>; 2], Option<&'a Arc<[Target]>>);
+
 /// Delivery QoS = min(publish QoS, granted QoS) (`spec/mqtt.md`, QoS and delivery).
-fn split(targets: &LaneTargets, qos: QoS) -> ([Option<&Arc<[Target]>>; 2], Option<&Arc<[Target]>>) {
+fn split(targets: &LaneTargets, qos: QoS) -> ByQos<'_> {
     if qos == QoS::AtMostOnce {
         ([targets.plain.as_ref(), targets.acknowledged.as_ref()], None)
     } else {

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::publisher::MessagePath;
-use super::{StartError, first_start, samples};
+use super::{StartError, descriptors, first_start, samples};
 use crate::actors::connection::{self, PeerCertificate};
 use crate::actors::environment::Environment;
 use crate::api::{self, Backend, ServerLimits};
@@ -87,12 +87,13 @@ pub async fn open(
         TlsSettings { application_protocols: vec![b"h2".to_vec()], ..tls_settings.clone() };
     let tls = Arc::new(ServerTls::new(tls_settings, &identity)?);
     let api_tls = Arc::new(ServerTls::new(api_tls_settings, &identity)?);
-    let limit = ConnectionLimit::new(config.limits.connections_max);
+    let shares = descriptors::shares(config.limits.connections_max, API_CONNECTIONS_MAX);
+    let limit = ConnectionLimit::new(shares.mqtt);
     let settings = |name| ListenerSettings {
         pending_handshakes_max: config.limits.handshakes_max,
         ..ListenerSettings::new(name, limit.clone())
     };
-    let mut api_settings = ListenerSettings::new("api", ConnectionLimit::new(API_CONNECTIONS_MAX));
+    let mut api_settings = ListenerSettings::new("api", ConnectionLimit::new(shares.api));
     api_settings.pending_handshakes_max = API_CONNECTIONS_MAX;
 
     let on_entrance = entrance.enter();

@@ -4,6 +4,7 @@
 //! runtime for accepting and shaking hands, so that a storm of handshakes starves neither; the threads that verify
 //! passwords.
 
+mod descriptors;
 mod doors;
 mod first_start;
 mod publisher;

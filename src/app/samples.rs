@@ -13,7 +13,7 @@ use crate::net::listener::ListenerCounters;
 use crate::observe::health::{Check, Checks};
 use crate::observe::metrics::{Metrics, Sample};
 use crate::ops::Operations;
-use crate::store::NodeState;
+use crate::store::{NodeState, NodeStatus};
 
 /// A connection thread that has not moved for this long is taken for dead.
 const LANE_SILENCE_MAX: Duration = Duration::from_secs(20);
@@ -23,36 +23,7 @@ pub fn operations(parts: &Parts<'_>, listeners: Vec<(&'static str, Arc<ListenerC
     let lanes = parts.environment.lanes.clone();
     let status = parts.store.status();
     let (verifier, directory) = (Arc::clone(parts.verifier), Arc::clone(&parts.environment.directory));
-    let storage = {
-        let status = status.clone();
-        move || {
-            let status = status.borrow();
-            vec![
-                Sample::gauge("raft_term", "Raft term", status.term),
-                Sample::gauge("raft_log_index", "Last log index", status.log_index.unwrap_or(0)),
-                Sample::gauge(
-                    "raft_applied_index",
-                    "Last applied log index",
-                    status.applied_index.unwrap_or(0),
-                ),
-                Sample::gauge(
-                    "raft_snapshot_index",
-                    "Log index of the last snapshot",
-                    status.snapshot_index.unwrap_or(0),
-                ),
-                Sample::gauge(
-                    "disk_free_bytes",
-                    "Free bytes of the data directory's file system",
-                    status.disk_free_bytes,
-                ),
-                Sample::gauge(
-                    "disk_reserve_bytes",
-                    "Free bytes below which writes are refused",
-                    status.disk_reserve_bytes,
-                ),
-            ]
-        }
-    };
+    let storage = move || storage_samples(&status.borrow());
     let passwords = move || {
         vec![
             Sample::gauge(
@@ -98,6 +69,29 @@ pub fn operations(parts: &Parts<'_>, listeners: Vec<(&'static str, Arc<ListenerC
             storage_serves(parts),
         ]),
     }
+}
+
+fn storage_samples(status: &NodeStatus) -> Vec<Sample> {
+    vec![
+        Sample::gauge("raft_term", "Raft term", status.term),
+        Sample::gauge("raft_log_index", "Last log index", status.log_index.unwrap_or(0)),
+        Sample::gauge("raft_applied_index", "Last applied log index", status.applied_index.unwrap_or(0)),
+        Sample::gauge(
+            "raft_snapshot_index",
+            "Log index of the last snapshot",
+            status.snapshot_index.unwrap_or(0),
+        ),
+        Sample::gauge(
+            "disk_free_bytes",
+            "Free bytes of the data directory's file system",
+            status.disk_free_bytes,
+        ),
+        Sample::gauge(
+            "disk_reserve_bytes",
+            "Free bytes below which writes are refused",
+            status.disk_reserve_bytes,
+        ),
+    ]
 }
 
 fn message_samples(lanes: &Lanes) -> Vec<Sample> {

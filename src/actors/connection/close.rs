@@ -24,8 +24,8 @@ const GOODBYE_BYTES_MAX: u64 = 64 * 1024;
 
 impl ConnectionActor {
     /// Ends the connection.
-    pub(super) fn close(&mut self, reason: CloseReason, context: &mut Context<Self>) {
-        self.end(&reason);
+    pub(super) fn close(&mut self, reason: &CloseReason, context: &mut Context<Self>) {
+        self.end(reason);
         context.stop();
     }
 

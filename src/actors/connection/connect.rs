@@ -90,7 +90,7 @@ impl ConnectionActor {
         let lane = lane::current();
         let flow = self.decided(&mut lane.borrow_mut(), decision, context);
         if let Flow::Close(reason) = flow {
-            self.close(reason, context);
+            self.close(&reason, context);
         }
     }
 
@@ -112,7 +112,7 @@ impl ConnectionActor {
         if post(&registry.address, attach).is_err() {
             return self.refuse(lane, ConnectReturnCode::ServerUnavailable);
         }
-        connecting.registry = Some(registry.address.clone());
+        connecting.registry = Some(registry.address);
         Flow::Pause
     }
 
@@ -132,7 +132,7 @@ impl ConnectionActor {
                 let flow = self.refuse_login(&mut lane, &refusal);
                 drop(lane);
                 if let Flow::Close(reason) = flow {
-                    self.close(reason, context);
+                    self.close(&reason, context);
                 }
                 return;
             }

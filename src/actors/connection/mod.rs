@@ -85,7 +85,7 @@ impl StreamHandler<ReadEvent> for ConnectionActor {
                 with_read_bytes(length, |bytes| self.received(bytes, received, context));
             }
             ReadEvent::Resumed => self.handle_tail(context),
-            ReadEvent::Close(reason) => self.close(reason, context),
+            ReadEvent::Close(reason) => self.close(&reason, context),
         }
     }
 
@@ -138,7 +138,7 @@ impl ConnectionActor {
 
     fn close_if_requested(&mut self, context: &mut Context<Self>) {
         if let Some(reason) = self.link.take_close() {
-            self.close(reason, context);
+            self.close(&reason, context);
         }
     }
 

@@ -140,7 +140,8 @@ impl RegistryActor {
         };
         found.extend(devices.iter().take(room).filter_map(|device| {
             let record = self.record(device);
-            if record == MonitoringRecord::default() {
+            // Who asks for one device gets an answer even if there is nothing to tell yet.
+            if record == MonitoringRecord::default() && matches!(scope, MonitoringScope::EveryDevice) {
                 return None;
             }
             let json = record.to_json(registry, device);
