@@ -10,6 +10,11 @@ pub fn now() -> Timestamp {
     Timestamp::from_nanoseconds(u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX))
 }
 
+/// The time of day as the system's own type, for certificates.
+pub fn system_time() -> SystemTime {
+    SystemTime::now()
+}
+
 /// A point in time for measuring durations; not affected by changes of the time of day.
 pub fn monotonic() -> Instant {
     Instant::now()

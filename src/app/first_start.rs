@@ -5,11 +5,11 @@ use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
-use std::time::SystemTime;
 
 use super::StartError;
 use crate::api::access::hash_secret;
 use crate::api::grpc::token::fresh_secret;
+use crate::clock;
 use crate::config::Config;
 use crate::domain::catalog::Catalog;
 use crate::net::pki::{self, PkiError, ServerIdentity, ServerNames};
@@ -30,7 +30,11 @@ pub fn server_identity(config: &Config) -> Result<ServerIdentity, PkiError> {
         Some((certificate, key)) => pki::load(certificate, key),
         None => {
             let directory = config.node.data_dir.join("pki");
-            pki::open_or_create(&directory, &ServerNames::new(&config.security.tls_names), SystemTime::now())
+            pki::open_or_create(
+                &directory,
+                &ServerNames::new(&config.security.tls_names),
+                clock::system_time(),
+            )
         }
     }
 }

@@ -9,7 +9,7 @@ mod story;
 
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::Path;
 
 use crate::app::{self, Node};
 use crate::cli::arguments::server::DemoArguments;
@@ -59,7 +59,7 @@ impl DemoError {
 pub async fn run(arguments: &DemoArguments) -> Result<(), DemoError> {
     let mut signals = app::Signals::register().map_err(DemoError::system("signals"))?;
     let directory = tempfile::tempdir().map_err(DemoError::system("temporary directory"))?;
-    let config = configuration(directory.path().join("data"))?;
+    let config = configuration(&directory.path().join("data"))?;
     say("Starting a node in a temporary directory …")?;
     let node = app::start(&config).await?;
     let result = tokio::select! {
@@ -71,7 +71,7 @@ pub async fn run(arguments: &DemoArguments) -> Result<(), DemoError> {
     result
 }
 
-fn configuration(data_dir: PathBuf) -> Result<Config, Problems> {
+fn configuration(data_dir: &Path) -> Result<Config, Problems> {
     let free_port = || Some("127.0.0.1:0".to_owned());
     let flags = Flags {
         data_dir: Some(data_dir.display().to_string()),
