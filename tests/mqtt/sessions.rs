@@ -60,6 +60,10 @@ fn a21_of_many_connections_with_one_identifier_the_newest_stays() {
             rival.send(&connect.encode()).await;
             rivals.push(rival);
         }
+        // Connections have no order among themselves: the newest comes when each rival has met its fate.
+        for rival in &mut rivals {
+            rival.next().await;
+        }
         let mut newest = fixture.connect_with(Role::D1, &connect).await;
         for rival in &mut rivals {
             while rival.next().await.is_some() {}
