@@ -42,7 +42,8 @@ pub struct Flags {
     pub tls_cert: Option<String>,
     /// `--tls-key`
     pub tls_key: Option<String>,
-    /// Flags of clusters that were given (`--peer`, `--join` …): this version runs one node and says so.
+    /// Flags that ask for a cluster (`--join`, `--expect-voters` above 1): this version runs one node and says so. The
+    /// other flags of clusters are accepted, so that one command line serves every version.
     pub cluster: Vec<String>,
 }
 

@@ -33,7 +33,7 @@ pub fn validate(raw: &Raw) -> Result<Config, Problems> {
     };
     found.distinct_addresses(&config.listen);
     for flag in &raw.cluster_flags {
-        found.add(flag, "given", "this version runs a single node; leave the flags of clusters out");
+        found.add(flag, "given", "asks for a cluster, and this version runs a single node");
     }
     if found.0.is_empty() { Ok(config) } else { Err(Problems(found.0)) }
 }

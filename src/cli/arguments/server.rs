@@ -28,25 +28,25 @@ pub struct ServeArguments {
     /// MQTT without TLS [default: off]
     #[arg(long, value_name = "ADDR")]
     pub mqtt: Option<String>,
-    /// gRPC and REST API, TLS [default: 127.0.0.1:8443]
+    /// gRPC API, TLS [default: 127.0.0.1:8443]
     #[arg(long, value_name = "ADDR")]
     pub api: Option<String>,
     /// Metrics and health over HTTP [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR")]
     pub ops: Option<String>,
-    /// Traffic between nodes [default: 127.0.0.1:8550]
+    /// Traffic between nodes; reserved for clusters, not bound by this version
     #[arg(long, value_name = "ADDR")]
     pub peer: Option<String>,
-    /// Address at which other nodes reach this one [default: the bound peer address]
+    /// Address at which other nodes reach this one; reserved for clusters
     #[arg(long, value_name = "HOST:PORT")]
     pub advertise_peer: Option<String>,
-    /// Nodes to join on the first start
+    /// Nodes to join on the first start; refused by this version, which runs a single node
     #[arg(long, value_name = "HOST:PORT,...", value_delimiter = ',')]
     pub join: Option<Vec<String>>,
-    /// Voters to wait for when a new cluster is formed
+    /// Voters to wait for when a new cluster is formed; only 1 in this version
     #[arg(long, value_name = "N")]
     pub expect_voters: Option<u32>,
-    /// File with the secret that admits nodes to the cluster [default: <DATA_DIR>/join.secret]
+    /// File with the secret that admits nodes to the cluster; reserved for clusters
     #[arg(long, value_name = "FILE")]
     pub join_secret_file: Option<PathBuf>,
     /// File with the administrator's token [default: <DATA_DIR>/admin.token, made on the first start]
@@ -64,13 +64,9 @@ impl ServeArguments {
     /// The flags that were given, for the configuration, which checks them.
     pub fn configuration(&self) -> Flags {
         let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
-        let cluster = [
-            ("--peer", self.peer.is_some()),
-            ("--advertise-peer", self.advertise_peer.is_some()),
-            ("--join", self.join.is_some()),
-            ("--expect-voters", self.expect_voters.is_some()),
-            ("--join-secret-file", self.join_secret_file.is_some()),
-        ];
+        let joins = self.join.as_ref().is_some_and(|nodes| nodes.iter().any(|node| !node.is_empty()));
+        let several_voters = self.expect_voters.is_some_and(|voters| voters > 1);
+        let cluster = [("--join", joins), ("--expect-voters", several_voters)];
         Flags {
             data_dir: path(&self.data_dir),
             node_name: self.node_name.clone(),
