@@ -11,6 +11,10 @@ use rookery::cli::{self, Cli, Command};
 use rookery::config::{self, Config, LogFormat, Sources};
 use rookery::{demo, observe};
 
+/// Gives freed memory back soon, and frees what another thread allocated cheaply: messages cross threads.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// `EX_CONFIG` of `sysexits.h`.
 const EXIT_CONFIGURATION: u8 = 78;
 

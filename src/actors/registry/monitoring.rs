@@ -28,6 +28,9 @@ const NEWS_MAX: usize = 10_000;
 /// What happened since the last message and since the last proposal.
 #[derive(Default)]
 pub struct MonitoringTable {
+    /// Subscriptions to monitoring topics of the space. While there are none, nothing is told: a fleet that nobody
+    /// watches costs nothing here.
+    pub subscriptions: usize,
     /// News that the catalog does not have yet.
     news: HashMap<DeviceId, MonitoringRecord>,
     /// Devices with something to tell at the next tick.
@@ -38,6 +41,11 @@ pub struct MonitoringTable {
 }
 
 impl MonitoringTable {
+    /// Subscriptions were removed.
+    pub fn unsubscribed<'a>(&mut self, removed: impl Iterator<Item = &'a Interest>) {
+        self.subscriptions -= removed.filter(|interest| interest.is_monitoring()).count();
+    }
+
     /// The device is gone.
     pub fn forget(&mut self, device: &DeviceId) {
         self.news.remove(device);
@@ -87,7 +95,7 @@ impl RegistryActor {
 
     /// Sends the monitoring message of a device to its subscribers, if there are any.
     fn tell(&self, device: &DeviceId) {
-        let Some(registry) = self.registry_id() else { return };
+        let Some(registry) = self.registry_id().filter(|_| self.monitoring.subscriptions > 0) else { return };
         let topic = CanonicalTopic::monitoring(device);
         let route = self
             .environment

@@ -112,6 +112,7 @@ impl RegistryActor {
 
     fn detach(&mut self, slot: Slot, context: &Context<Self>) {
         if let Some(entry) = self.sessions.remove(slot) {
+            self.monitoring.unsubscribed(entry.subscriptions.values().map(|(interest, _)| interest));
             if !entry.subscriptions.is_empty() {
                 self.space.change(|index| {
                     for (interest, _) in entry.subscriptions.values() {

@@ -82,9 +82,11 @@ impl RegistryActor {
         };
         let mut stored: Vec<StoredDelivery> = Vec::new();
         let mut interests = Vec::new();
+        let mut new_to_monitoring = 0;
         let codes = environment.catalog.read(|catalog| {
             let mut codes = Vec::with_capacity(message.requests.len());
             for request in &message.requests {
+                let is_new = !entry.subscriptions.contains_key(&request.0);
                 let Some(interest) = subscribe(entry, &space, message.slot, request, catalog, settings)
                 else {
                     codes.push(SubackCode::Failure);
@@ -94,10 +96,12 @@ impl RegistryActor {
                 let retain = settings.retain_flag_on_stored;
                 stored.extend(stored_messages(&interest, request.1, &space.id, catalog, retain, room));
                 codes.push(SubackCode::Granted(request.1));
+                new_to_monitoring += usize::from(is_new && interest.is_monitoring());
                 interests.push(interest);
             }
             codes
         });
+        self.monitoring.subscriptions += new_to_monitoring;
         deduplicate(&mut stored);
         for interest in &interests {
             self.monitoring_snapshots(interest, &mut stored);
@@ -147,6 +151,7 @@ impl Handler<Unsubscribe> for RegistryActor {
         if let Some(entry) = self.sessions.get_mut(message.slot) {
             let removed: Vec<_> =
                 message.filters.iter().filter_map(|filter| entry.subscriptions.remove(filter)).collect();
+            self.monitoring.unsubscribed(removed.iter().map(|(interest, _)| interest));
             // Every change makes all cached routes of the space stale: no client may cause that by asking for nothing.
             if !removed.is_empty() {
                 self.space.change(|index| {
