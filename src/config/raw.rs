@@ -221,14 +221,14 @@ pub fn read(sources: &Sources) -> Result<Raw, Problems> {
         figment =
             figment.merge(Env::prefixed("ROOKERY_").filter(|key| key.as_str().contains("__")).split("__"));
     }
-    let mut raw: Raw = figment.extract().map_err(|error| Problems(all_problems(&figment, error)))?;
+    let mut raw: Raw = figment.extract().map_err(|error| Problems(all_problems(&figment, &error)))?;
     apply_flags(&mut raw, &sources.flags);
     Ok(raw)
 }
 
 /// Everything that is wrong with the values, not only the first thing: each key is tried alone.
-fn all_problems(figment: &Figment, first: figment::Error) -> Vec<Problem> {
-    let Ok(sections) = figment.extract::<Dict>() else { return vec![problem(figment, None, &first)] };
+fn all_problems(figment: &Figment, first: &figment::Error) -> Vec<Problem> {
+    let Ok(sections) = figment.extract::<Dict>() else { return vec![problem(figment, None, first)] };
     let mut problems = Vec::new();
     for (section, value) in sections {
         let keys = match &value {
@@ -244,7 +244,7 @@ fn all_problems(figment: &Figment, first: figment::Error) -> Vec<Problem> {
             }
         }
     }
-    if problems.is_empty() { vec![problem(figment, None, &first)] } else { problems }
+    if problems.is_empty() { vec![problem(figment, None, first)] } else { problems }
 }
 
 fn problem(figment: &Figment, path: Option<&str>, error: &figment::Error) -> Problem {

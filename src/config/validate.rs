@@ -47,7 +47,7 @@ fn threads(configured: u16) -> u16 {
 struct Found(Vec<Problem>);
 
 impl Found {
-    fn add(&mut self, key: &str, value: impl ToString, rule: impl Into<String>) {
+    fn add(&mut self, key: &str, value: impl std::fmt::Display, rule: impl Into<String>) {
         self.0.push(Problem { key: key.into(), value: value.to_string(), rule: rule.into() });
     }
 
