@@ -156,6 +156,9 @@ pub enum UnavailableReason {
     /// A write to disk failed; the node is trying to reopen its storage.
     #[error("storage failed and is being reopened")]
     StorageFailed,
+    /// A write to disk failed because the disk is full; the node reopens its storage when space returns.
+    #[error("disk is full")]
+    DiskFull,
     /// The replica panicked or broke its contract; the node needs a restart.
     #[error("replicated state failed")]
     ReplicaFailed,

@@ -15,7 +15,8 @@ pub enum NodeState {
     Candidate,
     /// Receives the log but has no vote.
     Learner,
-    /// Free disk space is below the reserve: commands are refused, reads are served, everything acknowledged is kept.
+    /// Free disk space is below the reserve, or a write found no space: commands are refused, reads are served,
+    /// everything acknowledged is kept.
     /// Ends by itself.
     StorageFull,
     /// A write to disk failed: commands are refused, reads are served from memory, the storage is being reopened.

@@ -142,7 +142,10 @@ pub(crate) async fn run<R: Replica>(
                 let fault = shared.machine.fault();
                 let (state, why) = match fault {
                     Some(_) => (NodeState::ReplicaFailed, UnavailableReason::ReplicaFailed),
-                    None => (NodeState::StorageFailed, UnavailableReason::StorageFailed),
+                    None => match shared.queue.storage_failure() {
+                        UnavailableReason::DiskFull => (NodeState::StorageFull, UnavailableReason::DiskFull),
+                        other => (NodeState::StorageFailed, other),
+                    },
                 };
                 let failure = fault.clone().unwrap_or(reason);
                 tracing::error!(%failure, %state, "the node stopped committing");

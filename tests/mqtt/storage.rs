@@ -16,6 +16,7 @@ use rookery_harness::{
     fixture::{Fixture, Role, unique_client_id},
     janitor,
     node::Node,
+    ops,
     packet::Connect,
     runtime::{run, within},
     tls::TlsOptions,
@@ -204,14 +205,31 @@ fn full_disk_refuses_writes_and_recovers() {
         device.publish(&state, b"before").await;
         let filler = disk.fill();
         let status = refused_write(&fixture).await;
-        assert!(!status.message().is_empty(), "the error is clear");
+        assert!(
+            status.message().contains("disk is full"),
+            "the error names the reason: {}",
+            status.message()
+        );
+        let status = fixture.api.publish(fixture.entity(Role::D1), &state, b"refused").await;
+        let status = status.expect_err("the message cannot be stored");
+        assert!(status.message().contains("disk is full"), "{}", status.message());
 
         // Reads and traffic that needs no disk go on.
         fixture.api.device(fixture.entity(Role::D1)).await.expect("reads are served");
         device.publish(&events, b"live").await;
         assert_eq!(backend.receive_exactly(1).await[0].text(), "live");
+        device.publish_unacknowledged(&events, b"unacknowledged").await;
+        assert_eq!(backend.receive_exactly(1).await[0].text(), "unacknowledged");
         let mut late = fixture.subscriber(Role::R, &state).await;
         assert_eq!(late.receive().await.text(), "before");
+        device.publish_unacknowledged(&state, b"delivered, not stored").await;
+        assert_eq!(late.receive_exactly(1).await[0].text(), "delivered, not stored");
+
+        // MQTT 3.1.1 has no code for it: no PUBACK, and the log says why.
+        assert_eq!(device.try_publish(&state, b"refused").await, Outcome::Closed);
+        let what = ["disconnected: message could not be stored: disk is full", fixture.id(Role::D1)];
+        node.wait_for_log(|line| what.iter().all(|part| line.contains(part)), what[0]);
+        assert_eq!(ops::get(&node, "/readyz").0, 200, "no reason to send clients away");
 
         fs::remove_file(filler).expect("the filler is removed");
         let mut created = fixture.api.create_device(fixture.entity(Role::R), &[]).await;
@@ -223,6 +241,7 @@ fn full_disk_refuses_writes_and_recovers() {
         within("writes to be accepted again", recovering).await;
         let mut device = fixture.connect(Role::D1).await;
         device.publish(&state, b"after").await;
+        assert_eq!(late.receive_exactly(1).await[0].text(), "after");
     });
     drop(node);
     remounted_data_is_whole(&disk.0.join("data"));

@@ -33,7 +33,7 @@ pub(crate) async fn run<T: Send + 'static>(
         if window.len() < WINDOW_ENTRIES
             && let Some(taken) = queue.take()
         {
-            window.push(propose(&pending, &raft, origin, taken).await);
+            window.push(propose(&queue, &pending, &raft, origin, taken).await);
             continue;
         }
         if window.is_empty() && queue.is_drained() {
@@ -49,6 +49,7 @@ pub(crate) async fn run<T: Send + 'static>(
 /// Hands one entry to the Raft core and returns the future of its fate. Success needs no action: the callers were
 /// answered when the entry was applied.
 async fn propose<T: Send + 'static>(
+    queue: &Arc<Queue<T>>,
     pending: &Arc<Pending<T>>,
     raft: &Raft,
     origin: Origin,
@@ -60,7 +61,7 @@ async fn propose<T: Send + 'static>(
     let Origin { node_id, incarnation } = origin;
     let group = Group { node_id, incarnation, first_sequence, commands };
     let sent = raft.client_write_ff(Payload(Arc::new(Batch { groups: vec![group] }))).await;
-    let pending = Arc::clone(pending);
+    let (queue, pending) = (Arc::clone(queue), Arc::clone(pending));
     async move {
         let (reason, outcome) = match sent {
             Ok(receiver) => match receiver.await {
@@ -70,10 +71,10 @@ async fn propose<T: Send + 'static>(
                     (UnavailableReason::NotLeader, CommandOutcome::Unknown)
                 }
                 Ok(Err(ClientWriteError::ChangeMembershipError(_))) | Err(_) => {
-                    (UnavailableReason::StorageFailed, CommandOutcome::Unknown)
+                    (queue.storage_failure(), CommandOutcome::Unknown)
                 }
             },
-            Err(_fatal) => (UnavailableReason::StorageFailed, CommandOutcome::NotApplied),
+            Err(_fatal) => (queue.storage_failure(), CommandOutcome::NotApplied),
         };
         pending.fail(first_sequence, end, &ProposeError::Unavailable { reason, outcome });
     }

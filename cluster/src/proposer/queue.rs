@@ -87,6 +87,11 @@ impl<T> Queue<T> {
         match state.gate {
             Gate::Open => {}
             Gate::Shut(reason) => {
+                // While the storage waits for space, that is the reason, and how much there is helps more.
+                if reason == UnavailableReason::DiskFull {
+                    self.guard.refresh();
+                    self.guard.check().map_err(storage_full)?;
+                }
                 return Err(ProposeError::Unavailable { reason, outcome: CommandOutcome::NotApplied });
             }
             Gate::Closing => return Err(ProposeError::Closing),
@@ -102,9 +107,16 @@ impl<T> Queue<T> {
                 bytes_max: self.bytes_max,
             });
         }
-        self.guard.admit(bytes as u64).map_err(|BelowReserve { free_bytes, reserve_bytes }| {
-            ProposeError::StorageFull { free_bytes, reserve_bytes }
-        })
+        self.guard.admit(bytes as u64).map_err(storage_full)
+    }
+
+    /// Why a write failed just now: measures whether there is space.
+    pub(crate) fn storage_failure(&self) -> UnavailableReason {
+        self.guard.refresh();
+        match self.guard.check() {
+            Ok(()) => UnavailableReason::StorageFailed,
+            Err(_) => UnavailableReason::DiskFull,
+        }
     }
 
     /// Lets commands in, or not. Queued commands stay.
@@ -154,6 +166,10 @@ impl<T> Queue<T> {
         state.next_sequence += count as u64;
         Some(Taken { first_sequence, commands, waiters })
     }
+}
+
+fn storage_full(BelowReserve { free_bytes, reserve_bytes }: BelowReserve) -> ProposeError {
+    ProposeError::StorageFull { free_bytes, reserve_bytes }
 }
 
 #[cfg(test)]
