@@ -7,13 +7,15 @@ use std::time::Duration;
 use actix::prelude::{ActorContext, Context};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::{ConnectionActor, Phase};
+use super::{ConnectionActor, Flow, Phase};
 use crate::actors::close::CloseReason;
 use crate::actors::lane::link::Link;
 use crate::actors::lane::{self, flusher};
 use crate::actors::log;
 use crate::actors::post::post_always;
 use crate::actors::registry::Detach;
+use crate::mqtt::frame::{FrameLimits, next_frame};
+use crate::mqtt::packet::{ClientPacket, decode_client_packet};
 
 /// How long a closed connection may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -25,8 +27,38 @@ const GOODBYE_BYTES_MAX: u64 = 64 * 1024;
 impl ConnectionActor {
     /// Ends the connection.
     pub(super) fn close(&mut self, reason: &CloseReason, context: &mut Context<Self>) {
-        self.end(reason);
+        let found = self.finish_received(reason);
+        self.end(found.as_ref().unwrap_or(reason));
         context.stop();
+    }
+
+    /// Publishes what had arrived complete before the client left: some send CONNECT, SUBSCRIBE and PUBLISH in one go
+    /// and are gone before the SUBACK, which the PUBLISH waited for. Returns how the connection ended if that, too,
+    /// was among it.
+    fn finish_received(&mut self, reason: &CloseReason) -> Option<CloseReason> {
+        let Phase::Live(session) = &mut self.phase else { return None };
+        if !matches!(reason, CloseReason::StreamEnded | CloseReason::ConnectionLost) {
+            return None;
+        }
+        let (tail, lane) = (self.link.tail.take(), lane::current());
+        let limits = FrameLimits { packet_bytes_max: self.packet_bytes_max };
+        let mut rest = &tail[..];
+        while let Ok(Some(frame)) = next_frame(rest, limits) {
+            rest = &rest[frame.len..];
+            match decode_client_packet(&frame) {
+                Ok(ClientPacket::Publish(packet)) => {
+                    let mut lane = lane.borrow_mut();
+                    let flow = session.publish(&self.environment, &mut lane, self.slot, &packet);
+                    if let Flow::Close(reason) = flow {
+                        return Some(reason);
+                    }
+                }
+                Ok(ClientPacket::Disconnect) => return Some(CloseReason::Disconnected),
+                Ok(_) => {}
+                Err(_) => break,
+            }
+        }
+        None
     }
 
     fn end(&mut self, reason: &CloseReason) {

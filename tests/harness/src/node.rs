@@ -180,6 +180,11 @@ impl Node {
         &self.log
     }
 
+    /// Standard output, line by line.
+    pub fn output(&self) -> &Lines {
+        &self.output
+    }
+
     /// Waits for a log line and fails the test if none comes.
     pub fn wait_for_log(&self, wanted: impl Fn(&str) -> bool, what: &str) -> String {
         let found = self.log.wait_for(wanted);
