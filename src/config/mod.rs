@@ -162,7 +162,13 @@ pub enum LogFormat {
 /// # Errors
 /// [`Problems`], all at once.
 pub fn load(sources: &Sources) -> Result<Config, Problems> {
-    raw::read(sources).and_then(|raw| validate::validate(&raw))
+    let (raw, mut problems) = raw::read(sources);
+    match validate::validate(&raw) {
+        Ok(config) if problems.is_empty() => return Ok(config),
+        Ok(_) => {}
+        Err(Problems(more)) => problems.extend(more),
+    }
+    Err(Problems(problems))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use figment::providers::{Env, Format, Serialized, Toml};
 use figment::value::{Dict, Value};
 use serde::{Deserialize, Serialize};
 
-use super::{Problem, Problems};
+use super::Problem;
 use crate::domain::quota::CatalogLimits;
 
 /// Where the configuration comes from.
@@ -203,33 +203,42 @@ impl Default for RawLog {
     }
 }
 
-/// Reads all sources.
-pub fn read(sources: &Sources) -> Result<Raw, Problems> {
+/// Reads all sources. The problems are those of keys and types; the tree is without the keys that have one, so that
+/// the rules can be applied to the others.
+pub fn read(sources: &Sources) -> (Raw, Vec<Problem>) {
+    let mut problems = Vec::new();
     let mut figment = Figment::from(Serialized::defaults(Raw::default()));
-    if let Some(file) = &sources.file {
-        if !file.is_file() {
-            return Err(Problems(vec![Problem {
-                key: "--config".into(),
-                value: file.display().to_string(),
-                rule: "must name a file that can be read".into(),
-            }]));
-        }
-        figment = figment.merge(Toml::file_exact(file));
+    match &sources.file {
+        Some(file) if file.is_file() => figment = figment.merge(Toml::file_exact(file)),
+        Some(file) => problems.push(Problem {
+            key: "--config".into(),
+            value: file.display().to_string(),
+            rule: "must name a file that can be read".into(),
+        }),
+        None => {}
     }
     if sources.environment {
         // Variables without a section, such as ROOKERY_ENDPOINT, belong to the client commands.
         figment =
             figment.merge(Env::prefixed("ROOKERY_").filter(|key| key.as_str().contains("__")).split("__"));
     }
-    let mut raw: Raw = figment.extract().map_err(|error| Problems(all_problems(&figment, &error)))?;
+    let mut raw = figment.extract().unwrap_or_else(|error| {
+        let (raw, more) = all_problems(&figment, &error);
+        problems.extend(more);
+        raw
+    });
     apply_flags(&mut raw, &sources.flags);
-    Ok(raw)
+    (raw, problems)
 }
 
-/// Everything that is wrong with the values, not only the first thing: each key is tried alone.
-fn all_problems(figment: &Figment, first: &figment::Error) -> Vec<Problem> {
-    let Ok(sections) = figment.extract::<Dict>() else { return vec![problem(figment, None, first)] };
+/// Everything that is wrong with the values, not only the first thing: each key is tried alone. The tree has the keys
+/// that are right.
+fn all_problems(figment: &Figment, first: &figment::Error) -> (Raw, Vec<Problem>) {
+    let Ok(sections) = figment.extract::<Dict>() else {
+        return (Raw::default(), vec![problem(figment, None, first)]);
+    };
     let mut problems = Vec::new();
+    let mut right = Figment::from(Serialized::defaults(Raw::default()));
     for (section, value) in sections {
         let keys = match &value {
             Value::Dict(_, keys) => keys.clone(),
@@ -238,13 +247,17 @@ fn all_problems(figment: &Figment, first: &figment::Error) -> Vec<Problem> {
         for (key, value) in keys {
             let path = [section.as_str(), key.as_str()].join(".");
             let path = path.trim_end_matches('.');
-            let alone = Figment::from(Serialized::defaults(Raw::default())).merge((path, value));
-            if let Err(error) = alone.extract::<Raw>() {
-                problems.push(problem(figment, Some(path), &error));
+            let alone = Figment::from(Serialized::defaults(Raw::default())).merge((path, value.clone()));
+            match alone.extract::<Raw>() {
+                Ok(_) => right = right.merge((path, value)),
+                Err(error) => problems.push(problem(figment, Some(path), &error)),
             }
         }
     }
-    if problems.is_empty() { vec![problem(figment, None, first)] } else { problems }
+    if problems.is_empty() {
+        problems.push(problem(figment, None, first));
+    }
+    (right.extract().unwrap_or_default(), problems)
 }
 
 fn problem(figment: &Figment, path: Option<&str>, error: &figment::Error) -> Problem {

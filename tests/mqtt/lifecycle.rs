@@ -117,10 +117,18 @@ fn configuration_mistakes_are_reported_together_and_before_anything_is_done() {
     }
     assert!(!data_directory.exists(), "nothing is created before the configuration is right");
     let mistake = output.status.code().expect("the process exits");
-    assert!(mistake != 0 && mistake != 101, "exit code {mistake}");
+    assert_eq!(mistake, 78, "EX_CONFIG of sysexits.h");
 
-    let unknown = serve(&data_directory, "[limits]\nno_such_key = 1\n", &[]);
-    assert!(String::from_utf8_lossy(&unknown.stderr).contains("no_such_key"));
+    let several =
+        "[limits]\nno_such_key = 1\nin_flight_messages_max = 0\n[log]\nformat = 7\nfilter = \"a=b=c\"\n";
+    let unknown = serve(&data_directory, several, &["--mqtts", "nowhere"]);
+    let complaint = String::from_utf8_lossy(&unknown.stderr);
+    for part in ["no_such_key", "in_flight_messages_max", "log.format", "log.filter", "nowhere"] {
+        assert!(
+            complaint.contains(part),
+            "keys, types and rules together; {part} is missing in:\n{complaint}"
+        );
+    }
     assert_eq!(unknown.status.code(), Some(mistake), "all configuration mistakes share one exit code");
 
     let missing = serve(
