@@ -39,22 +39,22 @@ use threads::Threads;
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The storage cannot be opened.
-    #[error("storage: {0}")]
+    #[error("storage")]
     Storage(#[from] OpenError),
     /// The storage does not take what the first start writes.
-    #[error("storage: {0}")]
+    #[error("storage")]
     FirstWrite(#[from] StoreError),
     /// The certificates.
-    #[error("certificates: {0}")]
+    #[error("certificates")]
     Certificates(#[from] PkiError),
     /// TLS.
     #[error(transparent)]
     Tls(#[from] TlsSetupError),
     /// The threads that verify passwords.
-    #[error("password verification: {0}")]
+    #[error("password verification")]
     Passwords(#[from] VerifierError),
     /// A listener.
-    #[error("listener {name} at {address}: {error}")]
+    #[error("listener {name} at {address}: {error} (--{name} gives it another address)")]
     Bind {
         /// Its name, `mqtts` for example.
         name: &'static str,
