@@ -89,6 +89,8 @@ impl Fleet {
         );
         let (certificate, key) = (self.thermometer_certificate.display(), self.thermometer_key.display());
         let data_dir = data_dir.display();
+        let rookery = std::env::current_exe().unwrap_or_else(|_| "rookery".into());
+        let rookery = rookery.display();
         format!(
             "\nThe node stays up until Ctrl-C. Try in other terminals:\n\
              \n  # the back end listens to the telemetry of all devices\n  \
@@ -100,7 +102,7 @@ impl Fleet {
              \n  # the back end sends it one\n  \
              mosquitto_pub {server} -u {registry} -P '{registry_password}' -q 1 -t '$devices/{valve}/commands/open' -m 40\n\
              \n  # the management API\n  \
-             rookery device list --registry-id {registry} --data-dir {data_dir} --endpoint {api}\n"
+             {rookery} device list --registry-id {registry} --data-dir {data_dir} --endpoint {api}\n"
         )
     }
 }

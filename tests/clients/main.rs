@@ -1,6 +1,7 @@
 //! Clients that we did not write, over TLS, by certificate and by password: mosquitto's command line, Paho and
-//! gmqtt for Python; and the behaviours of the official samples listed at the end of spec/auth.md.
+//! gmqtt for Python; the demo; and the behaviours of the official samples listed at the end of spec/auth.md.
 
+mod demo;
 mod exchange;
 mod mosquitto;
 mod python;
