@@ -4,6 +4,7 @@
 mod authentication;
 mod bystander;
 mod certificates;
+mod field_notes;
 mod hostile;
 mod hostile_resources;
 mod lifecycle;
@@ -13,6 +14,7 @@ mod pressure;
 mod protocol;
 mod quality;
 mod revocation;
+mod secrets;
 mod sessions;
 mod storage;
 mod wills;
