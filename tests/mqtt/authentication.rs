@@ -1,5 +1,7 @@
 //! Return codes (U-A9), the odd combinations (U-A7, U-A8), several credentials and the rules for secrets.
 
+use std::time::{Duration, Instant};
+
 use rookery_harness::{
     certificates,
     client::{Client, new_source},
@@ -251,11 +253,14 @@ fn failures_never_lock_the_owner_out() {
         let device = fixture.entity(Role::D1);
         fixture.api.add_password(device, PASSWORD).await.expect("the password is added");
         let (tcp, guesser) = (fixture.node.address("mqtt"), new_source());
+        let began = Instant::now();
         for attempt in 0..6 {
             let wrong = new_connect().login(device.id(), &format!("Wr0ngPassword-{attempt}"));
             let mut client = Client::tcp_from(guesser, tcp).await;
             assert_eq!(client.connect(&wrong).await, 4, "a delayed answer is still an answer");
         }
+        // Three are free, then 0.5 s, 1 s and 2 s. Slowness elsewhere only adds to it.
+        assert!(began.elapsed() >= Duration::from_millis(3500), "U-A10: {:?}", began.elapsed());
         let right = new_connect().login(device.id(), PASSWORD);
         let mut owner = Client::tcp_from(guesser, tcp).await;
         assert_eq!(owner.connect(&right).await, 0, "U-A10: delayed, never locked out");

@@ -28,6 +28,7 @@ use crate::mqtt::packet::subscribe::SubscribeRequest;
 use crate::mqtt::qos::{PacketIdentifier, QoS};
 use crate::store::{self, StoreOptions};
 use crate::verify::password::{PasswordVerifier, VerifierSettings};
+use crate::verify::pool::PoolSettings;
 use crate::verify::throttle::{Throttle, ThrottleSettings};
 
 const LIMITS: OutboxLimits = OutboxLimits {
@@ -48,6 +49,10 @@ struct World {
 
 impl World {
     async fn new() -> Self {
+        Self::with_passwords(VerifierSettings::default()).await
+    }
+
+    async fn with_passwords(passwords: VerifierSettings) -> Self {
         let temporary = tempfile::tempdir().expect("a temporary directory");
         let lanes = lane::lanes(1);
         lane::install(0, &lanes, LIMITS);
@@ -58,7 +63,7 @@ impl World {
         let catalog = store.catalog();
         let certificate = PeerCertificate { digest: [7; 32], fingerprint: Fingerprint::from_sha1(&[7; 20]) };
         catalog.propose(Command::Mutate(create_broker(&certificate))).await.expect("the broker is created");
-        let verifier = Arc::new(PasswordVerifier::start(VerifierSettings::default()).expect("threads"));
+        let verifier = Arc::new(PasswordVerifier::start(passwords).expect("threads"));
         let throttle = Arc::new(Throttle::new(ThrottleSettings::default()));
         let authenticator = Authenticator::new(catalog.clone(), verifier, throttle);
         let settings = Settings {
@@ -126,16 +131,20 @@ fn create_broker(certificate: &PeerCertificate) -> Mutation {
 }
 
 fn connect(will: Option<&str>) -> Vec<u8> {
-    let mut packet = Vec::new();
     let will = will.map(|topic| WillRef { topic, payload: b"gone", qos: QoS::AtMostOnce, retain: false });
+    connect_with(will, None)
+}
+
+fn connect_with(will: Option<WillRef<'_>>, login: Option<(&str, &[u8])>) -> Vec<u8> {
+    let mut packet = Vec::new();
     let connect = ConnectRef {
         protocol_level: 4,
         clean_session: true,
         keep_alive_s: 0,
         client_id: "",
         will,
-        username: None,
-        password: None,
+        username: login.map(|(name, _)| name),
+        password: login.map(|(_, password)| password),
     };
     encode_connect(&mut packet, &connect).expect("encodes");
     packet
@@ -222,6 +231,21 @@ impl AsyncWrite for Faulty {
     fn poll_shutdown(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_shutdown(task)
     }
+}
+
+/// U-A9: a client whose login cannot be checked now is told to come back, and a certificate needs no check.
+#[actix_rt::test]
+async fn a25_a_full_queue_of_the_password_threads_answers_return_code_3() {
+    let pool = PoolSettings { threads: 1, queue_max: 0 };
+    let world = World::with_passwords(VerifierSettings { pool, ..VerifierSettings::default() }).await;
+    let (mut near, far) = tokio::io::duplex(4096);
+    world.accept(Box::new(far));
+    let login = connect_with(None, Some(("broker", b"Passw0rdForDevice")));
+    near.write_all(&login).await.expect("the server reads");
+    let mut answer = Vec::new();
+    near.read_to_end(&mut answer).await.expect("the stream ends");
+    assert_eq!(answer, [0x20, 2, 0, 3], "server unavailable");
+    world.client(None).await;
 }
 
 #[actix_rt::test]
