@@ -1,4 +1,5 @@
-//! The connection log: one line per event, with exactly the documented texts (`spec/integrations.md` section 3).
+//! The connection log: one line per event, with exactly the documented texts (`spec/integrations.md` section 3;
+//! U-I8: ours where none is documented).
 
 use std::fmt;
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! Where the metrics and health checks of the node come from.
+//! Where the metrics and health checks of the node come from (U-I9: ours, not those of the original).
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

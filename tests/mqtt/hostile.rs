@@ -299,6 +299,7 @@ fn a32_odd_publishes() {
     });
 }
 
+/// U-M11: there is no limit to the rate.
 #[test]
 fn a32_flood_is_acknowledged_in_full() {
     run(async {
