@@ -4,19 +4,18 @@
 
 pub mod mqtt;
 
-pub mod api;
-
 pub mod domain;
 
 pub mod clock;
 pub mod config;
 pub mod observe;
+pub mod verify;
 
 pub mod store;
-pub mod verify;
 
 pub mod actors;
 
+pub mod api;
 pub mod net;
 pub mod ops;
 

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use super::StartError;
@@ -18,10 +18,18 @@ use crate::store::{CatalogHandle, fresh_id};
 /// The file that holds the administrator's token, in the data directory.
 pub const ADMIN_TOKEN_FILE: &str = "admin.token";
 
-/// Creates the data directory, readable by its owner only.
+/// The part of the data directory that holds the log and the snapshots.
+pub const STORAGE_DIRECTORY: &str = "raft";
+
+/// Creates the data directory and the storage in it, both for their owner only. The storage keeps hashes of credentials
+/// and stored messages, so it is closed to others even if the operator opened the directory around it.
 pub fn create_data_dir(path: &Path) -> Result<(), StartError> {
-    let what = || format!("data directory {}", path.display());
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(StartError::system(what()))
+    let storage = path.join(STORAGE_DIRECTORY);
+    let create = || {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&storage)?;
+        fs::set_permissions(&storage, fs::Permissions::from_mode(0o700))
+    };
+    create().map_err(StartError::system(format!("data directory {}", path.display())))
 }
 
 /// The certificate given by the operator, or the one that the node makes for itself.

@@ -107,7 +107,8 @@ pub async fn start(config: &Config) -> Result<Node, StartError> {
     let directory = Arc::new(Directory::new(arbiters.iter().map(Arbiter::handle).collect()));
     let observer = Observer { lanes: lanes.clone(), directory: Arc::clone(&directory) };
 
-    let mut options = store::StoreOptions::new(data_dir.join("raft"), config.node.name.clone());
+    let mut options =
+        store::StoreOptions::new(data_dir.join(first_start::STORAGE_DIRECTORY), config.node.name.clone());
     options.limits = config.quotas.clone();
     let opening = service.spawn(store::open(options, Arc::new(observer)));
     let store =

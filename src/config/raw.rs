@@ -248,7 +248,11 @@ fn all_problems(figment: &Figment, first: &figment::Error) -> Vec<Problem> {
 }
 
 fn problem(figment: &Figment, path: Option<&str>, error: &figment::Error) -> Problem {
-    let key = path.map_or_else(|| error.path.join("."), Into::into);
+    let key = match path {
+        Some(path) => path.into(),
+        None if error.path.is_empty() => "configuration".into(),
+        None => error.path.join("."),
+    };
     let metadata = path.and_then(|path| figment.find_metadata(path)).or(error.metadata.as_ref());
     let source = metadata.map_or("the configuration".into(), |metadata| metadata.name.to_string());
     Problem { key, value: format!("in {source}"), rule: error.kind.to_string() }

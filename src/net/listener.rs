@@ -64,10 +64,7 @@ pub struct ConnectionLimit {
 }
 
 impl ConnectionLimit {
-    /// Default number of open connections: 100,000. The process also needs that many descriptors.
-    pub const DEFAULT: usize = 100_000;
-
-    /// A limit of `connections_max` open connections.
+    /// A limit of `connections_max` open connections. The process also needs that many descriptors.
     pub fn new(connections_max: usize) -> Self {
         let connections_max = connections_max.min(Semaphore::MAX_PERMITS);
         Self { free: Arc::new(Semaphore::new(connections_max)), connections_max }

@@ -7,14 +7,18 @@
 //! Invariants: a lane never waits for a client; it knows no topic, no device and no catalog; nothing here locks on
 //! the way from a PUBLISH to an outbox of the same thread.
 
+mod acknowledgement;
 pub mod buffer;
 pub mod counters;
+mod deadline;
+mod delivery;
 pub mod flusher;
 pub mod frame;
 pub mod inbox;
 pub mod link;
 pub mod outbox;
 pub mod state;
+mod transfer;
 pub mod wheel;
 
 use std::cell::{OnceCell, RefCell};

@@ -1,24 +1,16 @@
-//! What one arbiter thread keeps for its connections: the slab of outboxes, and how messages get into them.
+//! What one arbiter thread keeps for its connections: the slab of outboxes, their bytes and their limits.
 
 use std::rc::Rc;
-use std::sync::Arc;
 
 use super::buffer::BufferPool;
-use super::frame::{AcknowledgedFrame, SharedPayload};
-use super::inbox::{Batch, Control, Delivery, LaneHandle, Lanes, Target};
+use super::inbox::{Batch, LaneHandle, Lanes, Target};
 use super::link::Link;
-use super::outbox::{HeldMessage, Outbox, OwedAcknowledgement};
+use super::outbox::Outbox;
 use super::wheel::Wheel;
-use crate::actors::close::CloseReason;
 use crate::actors::slot::Slot;
 use crate::clock;
 use crate::domain::timestamp::Timestamp;
-use crate::domain::window::{Offer, WindowLimits};
-use crate::mqtt::packet::acknowledge::encode_puback;
-use crate::mqtt::qos::PacketIdentifier;
-
-/// The DUP bit in the first byte of a PUBLISH.
-const DUP_FLAG: u8 = 0x08;
+use crate::domain::window::WindowLimits;
 
 /// The limits of outboxes (configuration `limits.*`).
 #[derive(Debug, Clone, Copy)]
@@ -39,7 +31,7 @@ pub struct OutboxLimits {
 pub struct LaneState {
     /// Which lane this is.
     pub number: u16,
-    outboxes: Vec<Outbox>,
+    pub(super) outboxes: Vec<Outbox>,
     free: Vec<u32>,
     pub(super) dirty: Vec<u32>,
     pub(super) pool: BufferPool,
@@ -47,10 +39,10 @@ pub struct LaneState {
     /// What the other lanes are still to get, by lane number.
     pub(super) outgoing: Vec<Batch>,
     pub(super) congested: bool,
-    limits: OutboxLimits,
-    lanes: Lanes,
+    pub(super) limits: OutboxLimits,
+    pub(super) lanes: Lanes,
     /// Bytes in all outboxes.
-    bytes: usize,
+    pub(super) bytes: usize,
     /// Working space for encoding; taken and put back by its users.
     pub scratch: Vec<u8>,
     /// The time of day, read at most once per chunk.
@@ -109,7 +101,7 @@ impl LaneState {
         }
     }
 
-    fn wake_flusher(&mut self) {
+    pub(super) fn wake_flusher(&mut self) {
         if std::mem::replace(&mut self.woken, true) {
             return;
         }
@@ -203,11 +195,11 @@ impl LaneState {
     /// Unwritten bytes of one connection, at most. Honest clients cannot come near: QoS 0 messages stop at their own
     /// limit, and unacknowledged ones, even sent twice, at that of the window. It is for those that do not read and yet
     /// send acknowledgements or requests.
-    fn output_limit(&self) -> usize {
+    pub(super) fn output_limit(&self) -> usize {
         self.limits.plain_bytes_max + 2 * self.limits.window.bytes_max
     }
 
-    fn plain_limit(&self) -> usize {
+    pub(super) fn plain_limit(&self) -> usize {
         if self.bytes > self.limits.lane_bytes_max {
             self.limits.overloaded_bytes_max
         } else {
@@ -215,292 +207,12 @@ impl LaneState {
         }
     }
 
-    fn window_limits(&self) -> WindowLimits {
+    pub(super) fn window_limits(&self) -> WindowLimits {
         let mut limits = self.limits.window;
         if self.bytes > self.limits.lane_bytes_max {
             limits.bytes_max = limits.bytes_max.min(self.limits.overloaded_bytes_max);
         }
         limits
-    }
-
-    /// Puts a control packet (CONNACK, SUBACK, PINGRESP …), encoded by `encode`, into the connection's outbox.
-    pub fn send_control(&mut self, slot: Slot, encode: impl FnOnce(&mut Vec<u8>)) {
-        let mut scratch = std::mem::take(&mut self.scratch);
-        scratch.clear();
-        encode(&mut scratch);
-        let limit = self.output_limit();
-        let pool = &mut self.pool;
-        if let Some(outbox) =
-            self.outboxes.get_mut(slot.index as usize).filter(|outbox| outbox.generation == slot.generation)
-        {
-            outbox.output.push_copied(pool, &scratch);
-            let full = outbox.output.pending_bytes() > limit;
-            self.bytes += scratch.len();
-            self.mark_dirty(slot.index);
-            if full {
-                self.close_slow(slot.into());
-            }
-        }
-        self.scratch = scratch;
-    }
-
-    /// Puts a QoS 0 message into the outbox of a connection of this lane, or drops it if the outbox is full.
-    pub fn deliver_plain(&mut self, target: Target, head: &[u8], payload: &SharedPayload) {
-        let limit = self.plain_limit();
-        let Some(outbox) = self
-            .outboxes
-            .get_mut(target.index as usize)
-            .filter(|outbox| outbox.generation == target.generation && outbox.link.is_some())
-        else {
-            return;
-        };
-        let bytes = head.len() + payload.as_ref().map_or(0, |payload| payload.len());
-        if outbox.output.pending_bytes() + outbox.held_bytes + bytes > limit {
-            self.handle().counters.messages_dropped_outbox_full.add(1);
-            return;
-        }
-        self.bytes += bytes;
-        if let Some(held) = &mut outbox.held {
-            held.push(HeldMessage::Plain(Arc::from(head), payload.clone()));
-            outbox.held_bytes += bytes;
-            return;
-        }
-        outbox.output.push_copied(&mut self.pool, head);
-        if let Some(payload) = payload {
-            outbox.output.push_shared(Arc::clone(payload));
-        }
-        self.handle().counters.messages_sent.add(1);
-        self.mark_dirty(target.index);
-    }
-
-    /// Puts a QoS 1 message into the window of a connection of this lane; a session whose queue is full is closed.
-    pub fn deliver_acknowledged(&mut self, target: Target, frame: &AcknowledgedFrame) {
-        let (limits, tick) = (self.window_limits(), self.wheel.now());
-        let Some(outbox) = self.get(target) else { return };
-        let bytes = frame.bytes();
-        if outbox.held.is_some() {
-            let messages = outbox.held.as_ref().map_or(0, Vec::len);
-            let full = outbox.held_bytes + bytes > limits.bytes_max || messages >= limits.messages_max;
-            if let Some(held) = outbox.held.as_mut().filter(|_| !full) {
-                held.push(HeldMessage::Acknowledged(frame.clone()));
-                outbox.held_bytes += bytes;
-                self.bytes += bytes;
-            } else {
-                self.close_slow(target);
-            }
-            return;
-        }
-        match outbox.acknowledgements().window.offer(|| frame.clone(), bytes, tick, &limits) {
-            Offer::Send(packet_identifier) => {
-                self.bytes += bytes;
-                self.write_acknowledged(target.index, frame, packet_identifier, 0);
-            }
-            Offer::Queued => self.bytes += bytes,
-            Offer::Full => self.close_slow(target),
-        }
-    }
-
-    /// Whether the queue of a session takes a stored message: they fill half of it at most, so that live messages find
-    /// room behind them.
-    pub fn has_room_for_stored(&mut self, target: Target, bytes: usize) -> bool {
-        let limits = self.window_limits();
-        let Some(outbox) = self.get(target) else { return false };
-        let Some(state) = &outbox.acknowledgements else { return bytes <= limits.bytes_max / 2 };
-        let messages = state.window.in_flight_messages() + state.window.waiting_messages();
-        messages < limits.messages_max.div_ceil(2) && state.window.bytes() + bytes <= limits.bytes_max / 2
-    }
-
-    fn close_slow(&mut self, target: Target) {
-        let Some(link) = self.get(target).and_then(|outbox| outbox.link.clone()) else { return };
-        // Further messages may come before the connection has ended.
-        if link.request_close(CloseReason::SlowSubscriber) {
-            self.handle().counters.sessions_closed_slow.add(1);
-        }
-    }
-
-    fn write_acknowledged(
-        &mut self,
-        index: u32,
-        frame: &AcknowledgedFrame,
-        packet_identifier: u16,
-        flags: u8,
-    ) {
-        let limit = self.output_limit();
-        let outbox = &mut self.outboxes[index as usize];
-        let at = frame.packet_identifier_at as usize;
-        outbox.output.push_patched(&mut self.pool, &frame.head, at, packet_identifier, flags);
-        if let Some(payload) = &frame.payload {
-            outbox.output.push_shared(Arc::clone(payload));
-        }
-        let full = outbox.output.pending_bytes() > limit;
-        let target = Target { index, generation: outbox.generation };
-        self.bytes += frame.bytes();
-        self.handle().counters.messages_sent.add(1);
-        self.mark_dirty(index);
-        if full {
-            self.close_slow(target);
-        }
-    }
-
-    /// Takes a PUBACK of the client and sends what the window has room for now.
-    pub fn acknowledged(&mut self, slot: Slot, packet_identifier: u16) {
-        let (limits, tick) = (self.limits.window, self.wheel.now());
-        let target = Target::from(slot);
-        let Some(window) = self
-            .get(target)
-            .and_then(|outbox| outbox.acknowledgements.as_mut())
-            .map(|state| &mut state.window)
-        else {
-            return;
-        };
-        let before = window.bytes();
-        window.acknowledge(packet_identifier);
-        let freed = before - window.bytes();
-        self.bytes -= freed;
-        while let Some((packet_identifier, frame)) = self
-            .get(target)
-            .and_then(|outbox| outbox.acknowledgements.as_mut())
-            .and_then(|state| state.window.next_to_send(tick, &limits))
-            .map(|(packet_identifier, frame)| (packet_identifier, frame.clone()))
-        {
-            self.write_acknowledged(target.index, &frame, packet_identifier, 0);
-        }
-    }
-
-    /// Sends again what the client has not acknowledged for too long, if all that was written before has left.
-    pub(super) fn redeliver(&mut self, target: Target) {
-        let (tick, age) = (self.wheel.now(), self.limits.redelivery_ticks);
-        let Some(outbox) = self.get(target).filter(|outbox| age > 0 && outbox.output.is_empty()) else {
-            return;
-        };
-        let Some(state) = &mut outbox.acknowledgements else { return };
-        state.window.shrink();
-        let overdue: Vec<_> =
-            state.window.overdue(tick, age).map(|(identifier, frame)| (identifier, frame.clone())).collect();
-        self.handle().counters.messages_redelivered.add(overdue.len() as u64);
-        for (packet_identifier, frame) in overdue {
-            self.write_acknowledged(target.index, &frame, packet_identifier, DUP_FLAG);
-        }
-    }
-
-    /// Answers a PUBLISH with PUBACK, in order: after those that wait for the disk, if any. The socket is not read
-    /// while `owed_max` or more are owed.
-    pub fn send_puback(&mut self, slot: Slot, packet_identifier: PacketIdentifier, owed_max: usize) {
-        let Some(outbox) = self.get(Target::from(slot)) else { return };
-        if outbox.acknowledgements.as_ref().is_some_and(|state| !state.owed.is_empty()) {
-            outbox.owe(OwedAcknowledgement { packet_identifier, waits_for: None }, owed_max);
-        } else {
-            self.send_control(slot, |out| {
-                encode_puback(out, packet_identifier);
-            });
-        }
-    }
-
-    /// The disk has what publish number `sequence` waited for: sends the PUBACKs that are due now.
-    pub fn stored(&mut self, slot: Slot, sequence: u64) {
-        let mut due = Vec::new();
-        let Some(outbox) = self.get(Target::from(slot)) else { return };
-        let Some(state) = outbox.acknowledgements.as_mut() else { return };
-        if let Some(owed) = state.owed.iter_mut().find(|owed| owed.waits_for == Some(sequence)) {
-            owed.waits_for = None;
-        }
-        while let Some(owed) = state.owed.pop_front_if(|owed| owed.waits_for.is_none()) {
-            due.push(owed.packet_identifier);
-        }
-        if let Some(link) = &outbox.link
-            && link.read_again_at.get().is_some_and(|owed_max| state.owed.len() <= owed_max)
-        {
-            link.read_again_at.set(None);
-            link.wake();
-        }
-        self.send_control(slot, |out| {
-            for packet_identifier in due {
-                encode_puback(out, packet_identifier);
-            }
-        });
-    }
-
-    /// From now on messages for the connection wait, until [`Self::release`]: its SUBACK must come first, and
-    /// stored messages before newer ones.
-    pub fn hold(&mut self, slot: Slot) {
-        if let Some(outbox) = self.get(Target::from(slot)) {
-            outbox.held.get_or_insert_default();
-        }
-    }
-
-    /// Delivers what was held back.
-    pub fn release(&mut self, slot: Slot) {
-        let target = Target::from(slot);
-        let Some(outbox) = self.get(target) else { return };
-        let held = outbox.held.take().unwrap_or_default();
-        let bytes = std::mem::take(&mut outbox.held_bytes);
-        self.bytes -= bytes;
-        for message in held {
-            match message {
-                HeldMessage::Plain(head, payload) => self.deliver_plain(target, &head, &payload),
-                HeldMessage::Acknowledged(frame) => self.deliver_acknowledged(target, &frame),
-            }
-        }
-    }
-
-    /// Collects a QoS 0 message for connections of another lane; handed over at the end of the turn.
-    pub fn transfer_plain(
-        &mut self,
-        lane: u16,
-        head: &[u8],
-        payload: &SharedPayload,
-        targets: &Arc<[Target]>,
-    ) {
-        self.outgoing[usize::from(lane)].push_plain(head, payload, targets);
-        self.wake_flusher();
-    }
-
-    /// Collects a QoS 1 message for connections of another lane; handed over at the end of the turn, before any
-    /// PUBACK of the same turn is written.
-    pub fn transfer_acknowledged(&mut self, lane: u16, frame: &AcknowledgedFrame, targets: &Arc<[Target]>) {
-        self.outgoing[usize::from(lane)].push_acknowledged(frame, targets);
-        self.wake_flusher();
-    }
-
-    /// Whether another lane is too far behind to take more: sockets of this lane are not read meanwhile.
-    pub fn congested(&self) -> bool {
-        self.congested
-    }
-
-    pub(super) fn hand_over(&mut self) {
-        self.congested = false;
-        for (number, batch) in self.outgoing.iter_mut().enumerate() {
-            if batch.deliveries.is_empty() {
-                continue;
-            }
-            if let Err(batch_back) = self.lanes[number].offer(std::mem::take(batch), self.number) {
-                *batch = batch_back;
-                self.congested = true;
-            }
-        }
-    }
-
-    pub(super) fn tell_refused(&self, lanes: &[u16]) {
-        for lane in lanes {
-            self.lanes[usize::from(*lane)].control(Control::Uncongested);
-        }
-    }
-
-    pub(super) fn deliver_batch(&mut self, batch: &Batch) {
-        for delivery in &batch.deliveries {
-            match delivery {
-                Delivery::Plain { start, end, payload, targets } => {
-                    for target in targets.iter() {
-                        self.deliver_plain(*target, &batch.arena[*start..*end], payload);
-                    }
-                }
-                Delivery::Acknowledged { frame, targets } => {
-                    for target in targets.iter() {
-                        self.deliver_acknowledged(*target, frame);
-                    }
-                }
-            }
-        }
     }
 
     /// Wakes every connection of the lane, so that it reads again.
@@ -511,41 +223,7 @@ impl LaneState {
             }
         }
     }
-
-    /// Looks at one connection when its tick has come, and says when to look again.
-    pub(super) fn check_deadlines(&mut self, target: Target) {
-        let (tick, congested) = (self.wheel.now(), self.congested);
-        let Some(outbox) = self.get(target) else { return };
-        let Some(link) = outbox.link.clone() else { return };
-        // Nobody is silent whom we do not listen to.
-        if congested || link.is_held_up() {
-            outbox.deadlines.last_read_tick = tick;
-        }
-        let deadlines = outbox.deadlines;
-        let open = tick.wrapping_sub(deadlines.opened_tick);
-        let silent = tick.wrapping_sub(deadlines.last_read_tick);
-        if deadlines.handshake_ticks_max > 0 && open >= deadlines.handshake_ticks_max {
-            link.request_close(CloseReason::ConnectTimeout);
-            return;
-        }
-        if deadlines.silence_ticks_max > 0 && silent >= deadlines.silence_ticks_max {
-            self.handle().counters.keep_alive_timeouts.add(1);
-            link.request_close(CloseReason::KeepAliveTimeout);
-            return;
-        }
-        self.redeliver(target);
-        let next = [
-            deadlines.handshake_ticks_max.checked_sub(open),
-            deadlines.silence_ticks_max.checked_sub(silent).filter(|_| deadlines.silence_ticks_max > 0),
-            Some(CHECK_TICKS_MAX),
-        ];
-        let next = next.into_iter().flatten().filter(|ticks| *ticks > 0).min().unwrap_or(1);
-        self.wheel.schedule((target.index, target.generation), next);
-    }
 }
-
-/// Every connection is looked at after so many ticks at the latest.
-const CHECK_TICKS_MAX: u32 = 30;
 
 impl From<Slot> for Target {
     fn from(slot: Slot) -> Self {
