@@ -1,5 +1,7 @@
 //! Points in time as plain values. The clock itself is read in `crate::clock` only.
 
+use time::OffsetDateTime;
+
 /// Nanoseconds since 1970-01-01T00:00:00Z, never negative. Covers years up to 2554.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Timestamp {
@@ -27,9 +29,10 @@ impl Timestamp {
 
     /// RFC 3339 in UTC with 0, 3, 6 or 9 fractional digits, as protobuf's JSON mapping prints it.
     pub fn rfc3339(self) -> String {
-        let (year, month, day) = civil_date(self.seconds() / 86_400);
-        let second_of_day = self.seconds() % 86_400;
-        let (hour, minute, second) = (second_of_day / 3600, second_of_day / 60 % 60, second_of_day % 60);
+        let moment = OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.nanoseconds))
+            .expect("the years up to 2554 are representable");
+        let (year, month, day) = (moment.year(), u8::from(moment.month()), moment.day());
+        let (hour, minute, second) = moment.time().as_hms();
         let head = format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}");
         match self.subsecond_nanoseconds() {
             0 => format!("{head}Z"),
@@ -38,24 +41,6 @@ impl Timestamp {
             n => format!("{head}.{n:09}Z"),
         }
     }
-}
-
-/// Year, month and day of a day number since 1970-01-01 in the proleptic Gregorian calendar.
-///
-/// Works in eras of 400 years that start on 1 March, so that the leap day is the last day of a year.
-fn civil_date(days_since_epoch: u64) -> (u64, u64, u64) {
-    const DAYS_FROM_0000_03_01: u64 = 719_468;
-    const DAYS_PER_ERA: u64 = 146_097;
-    let days = days_since_epoch + DAYS_FROM_0000_03_01;
-    let era = days / DAYS_PER_ERA;
-    let day_of_era = days % DAYS_PER_ERA;
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    (year, month, day)
 }
 
 #[cfg(test)]

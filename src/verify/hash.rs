@@ -6,6 +6,8 @@
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use rand::RngCore as _;
 use thiserror::Error;
 
@@ -68,6 +70,20 @@ impl Hasher {
         Some(hash.to_string())
     }
 
+    /// A hash that no password is known to have, at the cost of new hashes: verifying against it takes as long as
+    /// against a real one. Made of random bytes, so that making it costs nothing.
+    pub fn decoy(&self) -> String {
+        let random = |bytes: usize| {
+            let mut random = vec![0; bytes];
+            rand::rng().fill_bytes(&mut random);
+            STANDARD_NO_PAD.encode(random)
+        };
+        let (params, version) = (self.argon2.params(), u32::from(Version::V0x13));
+        let (memory, passes, lanes) = (params.m_cost(), params.t_cost(), params.p_cost());
+        let (salt, output) = (random(SALT_BYTES), random(Params::DEFAULT_OUTPUT_LEN));
+        format!("$argon2id$v={version}$m={memory},t={passes},p={lanes}${salt}${output}")
+    }
+
     /// Whether the password has this stored hash. The comparison takes the same time for every wrong
     /// password. A stored text that is not an Argon2 hash within our limits matches nothing.
     pub fn matches(&self, password: &[u8], stored: &str) -> bool {
@@ -102,6 +118,15 @@ mod tests {
         let default = Hasher::new(HashCost::default()).unwrap();
         assert!(default.matches(b"Passw0rdForDevice", &first), "the stored cost counts");
         assert!(!default.matches(b"Passw0rdForDevicf", &first));
+    }
+
+    #[test]
+    fn a_decoy_has_the_form_and_cost_of_a_real_hash_and_matches_nothing() {
+        let (decoy, real) = (cheap().decoy(), cheap().hash(b"Passw0rdForDevice").unwrap());
+        assert_eq!(decoy.len(), real.len());
+        assert!(PasswordHash::new(&decoy).is_ok_and(|hash| affordable(&hash)), "{decoy}");
+        assert!(!cheap().matches(b"Passw0rdForDevice", &decoy));
+        assert_ne!(decoy, cheap().decoy());
     }
 
     #[test]

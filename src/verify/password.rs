@@ -50,16 +50,15 @@ pub struct PasswordVerifier {
     hasher: Hasher,
     pool: HashPool,
     cache: VerifiedCache,
-    /// The hash of a random password at the cost of new hashes, for logins without passwords.
+    /// A hash that matches nothing, at the cost of new hashes, for logins without passwords.
     decoy: Arc<str>,
 }
 
 impl PasswordVerifier {
-    /// Starts the threads and computes one hash.
+    /// Starts the threads.
     pub fn start(settings: VerifierSettings) -> Result<Self, VerifierError> {
         let hasher = Hasher::new(settings.cost)?;
-        let random = super::generate::password();
-        let decoy = hasher.hash(random.as_bytes()).ok_or(HashCostError(settings.cost))?;
+        let decoy = hasher.decoy();
         Ok(Self {
             hasher,
             pool: HashPool::start(settings.pool)?,
