@@ -4,8 +4,9 @@
 //! often it was opened. The identifier is bound to the directory, not to a name: a node with an empty directory is a
 //! new node, because a node that forgot its vote under an old identifier could elect two leaders.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::Write;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use rand::RngCore;
@@ -42,9 +43,9 @@ pub(crate) struct DataDir {
 }
 
 impl DataDir {
-    /// Creates the directory when missing and locks it.
+    /// Creates the directory when missing, for its owner only, and locks it.
     pub(crate) fn lock(path: &Path) -> Result<DataDir, StartError> {
-        std::fs::create_dir_all(path).map_err(io_error("create", path))?;
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io_error("create", path))?;
         let lock_path = path.join("lock");
         let file = OpenOptions::new()
             .create(true)
@@ -160,6 +161,17 @@ mod tests {
         assert_eq!((one.incarnation, two.incarnation), (1, 2));
         assert_eq!(one.cluster_id, two.cluster_id);
         assert_eq!(one.cluster_id.len(), 32);
+    }
+
+    #[test]
+    fn a_new_directory_is_closed_to_others() {
+        // Commands hold what must not be read by other users of the machine, hashes of passwords for example. In a
+        // parent that the operator had made with the usual mode, 0755, everybody could read the log and the snapshots.
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("raft");
+        let _held = DataDir::lock(&path).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions());
+        assert_eq!(mode & 0o777, 0o700);
     }
 
     #[test]

@@ -78,7 +78,12 @@ fn write_secret(path: &Path, secret: &str) -> Result<(), StartError> {
         let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
         writeln!(file, "{secret}")?;
         file.sync_all()?;
-        fs::rename(&temporary, path)
+        fs::rename(&temporary, path)?;
+        // The name too: after a power loss the token would be in force, and in no file.
+        match path.parent() {
+            Some(parent) => fs::File::open(parent)?.sync_all(),
+            None => Ok(()),
+        }
     };
     write().map_err(StartError::system(format!("token file {}", path.display())))
 }

@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use crate::actors::environment::Environment;
 use crate::actors::publisher::{self, PublisherError};
 use crate::api::publish::{PublishError, Publisher};
-use crate::domain::catalog::Refused;
+use crate::domain::catalog::{Refused, Rejection};
 use crate::domain::principal::Principal;
 use crate::store::StoreError;
 
@@ -55,9 +55,24 @@ fn refused(error: PublisherError, topic: &str) -> PublishError {
 fn not_stored(error: &StoreError) -> PublishError {
     match error {
         StoreError::Overloaded { .. } => PublishError::Overloaded,
+        StoreError::Rejected(Rejection::NotFound { id, .. }) => PublishError::NotFound { id: id.to_string() },
         StoreError::StorageFull { .. } | StoreError::Rejected(_) => {
             PublishError::StorageFull { limit: error.to_string() }
         }
         _ => PublishError::Unavailable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::catalog::Resource;
+
+    #[test]
+    fn a_device_that_was_deleted_meanwhile_is_not_found() {
+        // The message was on its way to the log when the device went. RESOURCE_EXHAUSTED was the answer, which official
+        // clients retry.
+        let gone = Rejection::NotFound { resource: Resource::Device, id: "are0".into() };
+        assert_eq!(not_stored(&gone.into()), PublishError::NotFound { id: "are0".to_owned() });
     }
 }

@@ -182,7 +182,7 @@ impl Listener {
             match self.socket.accept().await {
                 Ok((stream, peer)) => {
                     pause = ACCEPT_PAUSE_MIN;
-                    self.admit(stream, peer, slot, &accept, &mut handshakes);
+                    self.admit(stream, peer, slot.map(Slot::begin), &accept, &mut handshakes);
                 }
                 Err(error) => self.recover(&error, &mut pause).await,
             }

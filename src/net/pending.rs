@@ -98,6 +98,24 @@ impl PendingHandshakes {
 }
 
 impl Slot {
+    /// The connection has arrived now: before that the slot was only kept ready, perhaps for long, and a fresh
+    /// connection must not pass for the oldest.
+    pub fn begin(self) -> Self {
+        self.begin_at(clock::monotonic())
+    }
+
+    fn begin_at(mut self, now: Instant) -> Self {
+        let mut table = self.owner.table.lock();
+        if let Some(mut pending) = table.pending.remove(&self.id) {
+            pending.since = now;
+            self.id = table.next_id;
+            table.next_id += 1;
+            table.pending.insert(self.id, pending);
+        }
+        drop(table);
+        self
+    }
+
     /// Completes when the connection must be given up for a newer one; never otherwise.
     pub async fn evicted(&mut self) {
         // The sender is only ever dropped, so the result is always an error and carries nothing.
@@ -133,6 +151,23 @@ mod tests {
         assert_eq!(pending.count(), 2);
         assert!(first.evicted.try_recv().is_err_and(|error| error == oneshot::error::TryRecvError::Closed));
         assert!(second.evicted.try_recv().is_err_and(|error| error == oneshot::error::TryRecvError::Empty));
+    }
+
+    #[test]
+    fn a4_waiting_for_a_connection_does_not_count_as_a_slow_handshake() {
+        // The accept loop takes a slot before it accepts. Its age was counted from there: on a quiet listener that was
+        // then flooded, the honest client that came first was thrown out before the clients that never finish.
+        let pending = PendingHandshakes::new(2, PATIENCE);
+        let start = Instant::now();
+        let ready = pending.try_enter(start).unwrap();
+        let mut slow = pending.try_enter(start + Duration::from_secs(1)).unwrap();
+        let mut fresh = ready.begin_at(start + Duration::from_secs(5));
+        let _newcomer = pending.try_enter(start + Duration::from_secs(6)).unwrap();
+        assert!(fresh.evicted.try_recv().is_err_and(|error| error == oneshot::error::TryRecvError::Empty));
+        assert!(slow.evicted.try_recv().is_err_and(|error| error == oneshot::error::TryRecvError::Closed));
+        assert_eq!(pending.count(), 2);
+        drop(fresh);
+        assert_eq!(pending.count(), 1, "a slot that has begun is still freed");
     }
 
     #[test]

@@ -148,6 +148,10 @@ fn refusals_are_explained() {
     let error =
         pair.folder.fail(&["mqtt", "publish", "-u", &pair.registry, "-P", "x", "-t", "a/#", "-m", "m"]);
     assert!(error.contains("--topic"), "{error}");
+    // With QoS 0 too: it used to end with exit code 0 although the server had thrown the message away.
+    let foreign = pair.publish("$devices/are00000000000000000/events", &["-m", "m"]);
+    let error = pair.folder.fail(&foreign.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(error.contains("closed the connection"), "{error}");
     let plain = node().address("mqtts").to_string();
     let error = pair.folder.fail(&["mqtt", "subscribe", "-t", "t", "--plain", "--server", &plain]);
     assert!(error.contains("connection") || error.contains("MQTT"), "{error}");

@@ -5,8 +5,8 @@
 //! so that a log whose confirmed end was damaged is refused instead of being continued as if nothing had happened.
 //!
 //! Layout, 24 bytes: magic `RKMARK1\0`, next index as 64-bit little-endian (all smaller ones were on disk), the first
-//! 8 bytes of the SHA-256 of both. The file is not synced itself: after a power loss it may be older than the log,
-//! never newer, and then it only notices less.
+//! 8 bytes of the SHA-256 of both. Going forward the file is not synced itself: after a power loss it may be older than
+//! the log, never newer, and then it only notices less. Before the end of the log is taken back it is.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
@@ -61,8 +61,14 @@ impl Mark {
         if next == self.next {
             return;
         }
+        let back = next < self.next;
         self.next = next;
-        if let Err(error) = self.file.write_all_at(&encode(next), 0) {
+        let mut written = self.file.write_all_at(&encode(next), 0);
+        if back {
+            // Otherwise a power loss could bring back the old mark beside the shortened log, which is refused then.
+            written = written.and_then(|()| self.file.sync_data());
+        }
+        if let Err(error) = written {
             tracing::warn!(path = %self.path.display(), %error, "cannot write the mark of the log's end");
         }
     }

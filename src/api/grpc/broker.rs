@@ -53,12 +53,11 @@ impl BrokerService for BrokerApi {
         let (_, request) = accept(request)?;
         let page = PageRequest::parse(request.page_size, BROKERS_PAGE_SIZE_MAX, &request.page_token)
             .map_err(ApiError::from)?;
-        self.backend.catalog.read(|catalog| {
-            let page = catalog.brokers_of_folder(&FolderId::new(&request.folder_id), &page);
-            let next_page_token = page.next_token_text();
-            let brokers = page.items.iter().map(|entry| broker(entry)).collect();
-            Ok(Response::new(pb::ListBrokersResponse { brokers, next_page_token }))
-        })
+        let folder_id = FolderId::new(&request.folder_id);
+        let page = self.backend.catalog.read(|catalog| catalog.brokers_of_folder(&folder_id, &page));
+        let next_page_token = page.next_token_text();
+        let brokers = page.items.iter().map(|entry| broker(entry)).collect();
+        Ok(Response::new(pb::ListBrokersResponse { brokers, next_page_token }))
     }
 
     async fn create(&self, request: Request<pb::CreateBrokerRequest>) -> Result<Response<Operation>, Status> {

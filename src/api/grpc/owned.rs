@@ -1,6 +1,7 @@
 //! What registries, devices and brokers have in common: credentials and operations.
 
 use rookery_proto::yandex::cloud::operation as pb;
+use smol_str::SmolStr;
 use tonic::{Response, Status};
 
 use super::call::{Backend, Call};
@@ -135,18 +136,18 @@ impl Backend {
     ) -> Result<(Vec<pb::Operation>, String), ApiError> {
         let page = PageRequest::parse(page_size, OPERATIONS_PAGE_SIZE_MAX, page_token)?;
         let filter = OperationFilter::parse(filter)?;
-        self.catalog.read(|catalog| {
-            let name = name_of(catalog, owner);
-            let page = catalog.operations_of(owner, &page);
-            if name.is_none() && page.items.is_empty() {
-                return Err(Rejection::NotFound { resource: owner.resource(), id: owner.id().into() }.into());
-            }
-            if !filter.admits(name.unwrap_or_default()) {
-                return Ok((Vec::new(), String::new()));
-            }
-            let operations = page.items.iter().map(|entry| convert::operation::operation(entry)).collect();
-            Ok((operations, page.next_token_text()))
-        })
+        // Up to 64 MB of certificates may be in a page: converted outside of the lock, so that no change waits for it.
+        let (name, page) = self
+            .catalog
+            .read(|catalog| (name_of(catalog, owner).map(SmolStr::new), catalog.operations_of(owner, &page)));
+        if name.is_none() && page.items.is_empty() {
+            return Err(Rejection::NotFound { resource: owner.resource(), id: owner.id().into() }.into());
+        }
+        if !filter.admits(name.as_deref().unwrap_or_default()) {
+            return Ok((Vec::new(), String::new()));
+        }
+        let operations = page.items.iter().map(|entry| convert::operation::operation(entry)).collect();
+        Ok((operations, page.next_token_text()))
     }
 }
 

@@ -108,6 +108,9 @@ fn check_value(value: &Value, rules: &FieldRules, path: &str, violations: &mut V
         Value::List(list) => {
             check_range(rules.size.as_ref(), list.len(), "entries", path, violations);
             for (index, value) in list.iter().enumerate() {
+                if violations.len() >= VIOLATIONS_MAX {
+                    return;
+                }
                 check_value(value, rules, &format!("{path}[{index}]"), violations);
             }
         }

@@ -45,7 +45,8 @@ impl Session {
                 for id in ids {
                     self.client.call(TOKEN_SERVICE, "Revoke", json!({ "token_id": id })).await?;
                 }
-                Ok(())
+                // As after a deletion: nothing as text, an empty object for a program that reads JSON.
+                print_object(self.format, &Value::Object(Vec::new()))
             }
         }
     }

@@ -14,7 +14,7 @@ use crate::cli::arguments::registry::{
 };
 use crate::cli::arguments::target::{Reference, Target, Targets};
 use crate::cli::error::CliError;
-use crate::cli::output::value::Value;
+use crate::cli::output::value::{Spelling, Value};
 use crate::cli::output::{print_message, print_object, print_objects};
 use crate::cli::pairs;
 use crate::cli::resource::{Kind, id_in};
@@ -111,7 +111,7 @@ impl Session {
         insert(&mut request, "description", arguments.description.as_ref());
         request.insert("labels".to_owned(), json!(pairs::parse("--labels", &arguments.labels)?));
         if let Some(log_options) = log_options(&arguments.log) {
-            request.insert("log_options".to_owned(), log_options);
+            request.insert("log_options".to_owned(), Json::Object(log_options));
         }
         self.create(kind, request, &arguments.credentials, arguments.wait.no_wait).await
     }
@@ -163,7 +163,11 @@ impl Session {
         changes.set("description", arguments.description.as_ref().map(|text| json!(text)));
         let labels = arguments.labels.as_ref().map(|labels| pairs::parse("--labels", labels));
         changes.set("labels", labels.transpose()?.map(|labels| json!(labels)));
-        changes.set("log_options", log_options(&arguments.log));
+        if let Some(given) = log_options(&arguments.log) {
+            let resource = kind.find(&mut self.client, &arguments.target.reference()).await?;
+            let resource = json!(Value::from_message(&resource, Spelling::Snake)?);
+            changes.set("log_options", Some(changed_log_options(&resource["log_options"], given)));
+        }
         self.update(kind, &arguments.target, changes, FLAGS, arguments.wait.no_wait).await
     }
 
@@ -272,8 +276,22 @@ pub(super) fn read_text(path: &Path) -> Result<String, CliError> {
     }
 }
 
-/// The log options, or `None` when no flag is given.
-fn log_options(arguments: &LogArguments) -> Option<Json> {
+/// The present log options with those that are given, as the API replaces log options whole. Logging that was switched
+/// off goes on again when a destination is given.
+fn changed_log_options(present: &Json, given: Map<String, Json>) -> Json {
+    const DESTINATIONS: [&str; 2] = ["log_group_id", "folder_id"];
+    let mut options = present.as_object().cloned().unwrap_or_default();
+    if DESTINATIONS.iter().any(|field| given.contains_key(*field)) {
+        for field in DESTINATIONS.into_iter().chain(["disabled"]) {
+            options.remove(field);
+        }
+    }
+    options.extend(given);
+    Json::Object(options)
+}
+
+/// The log options that are given, or `None` when no flag is.
+fn log_options(arguments: &LogArguments) -> Option<Map<String, Json>> {
     let mut options = Map::new();
     if arguments.no_logging {
         options.insert("disabled".to_owned(), json!(true));
@@ -283,12 +301,28 @@ fn log_options(arguments: &LogArguments) -> Option<Json> {
     if let Some(level) = arguments.min_log_level {
         options.insert("min_level".to_owned(), json!(format!("{level:?}").to_uppercase()));
     }
-    (!options.is_empty()).then_some(Json::Object(options))
+    (!options.is_empty()).then_some(options)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn log_options_that_are_not_given_stay() {
+        // `registry update r --min-log-level warn` wrote log options with nothing but the level: the log group was gone.
+        let changed = |present: Json, given: Json| {
+            changed_log_options(&present, given.as_object().cloned().unwrap_or_default())
+        };
+        let group = json!({ "log_group_id": "ckg1", "min_level": "WARN" });
+        let louder = json!({ "log_group_id": "ckg1", "min_level": "DEBUG" });
+        assert_eq!(changed(group.clone(), json!({ "min_level": "DEBUG" })), louder);
+        let off = json!({ "log_group_id": "ckg1", "min_level": "WARN", "disabled": true });
+        assert_eq!(changed(group, json!({ "disabled": true })), off);
+        let folder = json!({ "folder_id": "b1g", "min_level": "WARN" });
+        assert_eq!(changed(off, json!({ "folder_id": "b1g" })), folder, "one destination, and on again");
+        assert_eq!(changed(Json::Null, json!({ "disabled": true })), json!({ "disabled": true }));
+    }
 
     #[test]
     fn field_names_become_mask_paths() {

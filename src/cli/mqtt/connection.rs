@@ -47,6 +47,12 @@ pub struct MqttSession {
 }
 
 impl MqttSession {
+    /// A session over a byte stream, logged in already.
+    #[cfg(test)]
+    pub(super) fn over(stream: impl AsyncRead + AsyncWrite + Unpin + 'static) -> Self {
+        Self { stream: Box::new(stream), received: Vec::new(), consumed: 0 }
+    }
+
     /// Connects and logs in.
     pub async fn open(client: &ClientArguments, arguments: &MqttConnection) -> Result<Self, CliError> {
         let password = password(arguments)?;

@@ -9,7 +9,7 @@ use super::connection::{KEEP_ALIVE_S, MqttSession, failed};
 use crate::cli::arguments::mqtt::SubscribeArguments;
 use crate::cli::arguments::{ClientArguments, Format};
 use crate::cli::error::CliError;
-use crate::cli::output::{note, write};
+use crate::cli::output::{note, write_while_read};
 use crate::mqtt::client_side::{ServerPacket, encode_pingreq, encode_puback, encode_subscribe};
 use crate::mqtt::packet::publish::PublishRef;
 use crate::mqtt::packet::subscribe::{SubackCode, SubscribeRequest};
@@ -49,7 +49,9 @@ pub async fn run(client: &ClientArguments, arguments: &SubscribeArguments) -> Re
             Event::Subscribed => note("subscribed"),
             Event::Reply(packet) => session.send(&packet).await?,
             Event::Message { text, acknowledgement } => {
-                write(&text)?;
+                if !write_while_read(&text)? {
+                    break;
+                }
                 messages += 1;
                 session.send(&acknowledgement).await?;
             }

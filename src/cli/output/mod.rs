@@ -71,10 +71,19 @@ fn render(format: Format, value: &Value) -> String {
 
 /// Writes to standard output. A reader that has seen enough (`| head`) is no error.
 pub fn write(text: &str) -> Result<(), CliError> {
-    let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(CliError::output(error)),
-        _ => Ok(()),
+    write_while_read(text).map(|_| ())
+}
+
+/// Writes to standard output. Returns whether anybody still reads it: what prints without end must end then.
+pub fn write_while_read(text: &str) -> Result<bool, CliError> {
+    write_to(&mut io::stdout().lock(), text)
+}
+
+fn write_to(output: &mut impl io::Write, text: &str) -> Result<bool, CliError> {
+    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(CliError::output(error)),
     }
 }
 
@@ -82,4 +91,19 @@ pub fn write(text: &str) -> Result<(), CliError> {
 pub fn note(text: &str) {
     // Nothing can be done when standard error is closed.
     let _ = writeln!(io::stderr(), "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_that_is_gone_is_told_apart_from_one_that_reads() {
+        // `rookery mqtt subscribe ... | head -n 1` never ended: the closed pipe was taken for success, message after
+        // message, and the shell waited for the subscriber.
+        let (reader, mut writer) = io::pipe().unwrap();
+        assert!(write_to(&mut writer, "one\n").unwrap());
+        drop(reader);
+        assert!(!write_to(&mut writer, "two\n").unwrap());
+    }
 }

@@ -9,8 +9,8 @@ use super::state::Catalog;
 use crate::domain::id::OperationId;
 use crate::domain::timestamp::Timestamp;
 
-/// How many expired records one mutation removes at most. A mutation adds one, so the expired ones run out.
-const EXPIRED_PER_MUTATION_MAX: usize = 64;
+/// How many records of one kind one mutation removes at most, for one reason. A mutation adds one, so they run out.
+const FORGOTTEN_PER_MUTATION_MAX: usize = 64;
 
 const NANOSECONDS_PER_SECOND: u64 = 1_000_000_000;
 
@@ -43,12 +43,12 @@ impl Catalog {
         if let Some(key) = key {
             let subject = created_by.clone();
             self.remove_key(&subject, &key);
+            self.make_room_for_key();
             self.insert_key(Arc::new(IdempotencyRecord { subject, key, operation_id: id.clone(), at }));
-            self.forget_keys_over_limit();
         }
         let operation = Arc::new(Operation { id, created_at: at, created_by, metadata, response });
+        self.make_room_for_operation(operation.metadata.listed_under().id());
         self.insert_operation(&operation);
-        self.forget_operations_over_limit(operation.metadata.listed_under().id());
         operation
     }
 
@@ -88,7 +88,7 @@ impl Catalog {
 
     /// Removes what is older than its retention at `now`, a bounded number at a time.
     fn forget_expired(&mut self, now: Timestamp) {
-        for _ in 0..EXPIRED_PER_MUTATION_MAX {
+        for _ in 0..FORGOTTEN_PER_MUTATION_MAX {
             match self.index.operations_by_time.get_min().cloned() {
                 Some((at, id)) if is_expired(at, self.limits.operation_retention_s, now) => {
                     self.remove_operation(&id);
@@ -96,7 +96,7 @@ impl Catalog {
                 _ => break,
             }
         }
-        for _ in 0..EXPIRED_PER_MUTATION_MAX {
+        for _ in 0..FORGOTTEN_PER_MUTATION_MAX {
             match self.index.idempotency_by_time.get_min().cloned() {
                 Some((at, subject, key)) if is_expired(at, self.limits.idempotency_retention_s, now) => {
                     self.remove_key(&subject, &key);
@@ -106,26 +106,36 @@ impl Catalog {
         }
     }
 
-    fn forget_operations_over_limit(&mut self, entity: &str) {
+    /// Before one more comes in, so that it stays whatever the time on it: after a step back of the clock it is the
+    /// oldest, and clients read the operation that they have just been answered with.
+    fn make_room_for_operation(&mut self, entity: &str) {
         let entity = SmolStr::new(entity);
         let first = (entity.clone(), Timestamp::default(), SmolStr::default());
-        let count = self.index.operation_counts.get(&entity).copied().unwrap_or_default();
-        if count > self.limits.operations_per_resource_max
-            && let Some((_, _, oldest)) = self.index.operations_by_entity.range(first..).next().cloned()
-        {
+        for _ in 0..FORGOTTEN_PER_MUTATION_MAX {
+            let count = self.index.operation_counts.get(&entity).copied().unwrap_or_default();
+            if count < self.limits.operations_per_resource_max.max(1) {
+                break;
+            }
+            let oldest = self.index.operations_by_entity.range(first.clone()..).next().cloned();
+            let Some((_, _, oldest)) = oldest else { break };
             self.remove_operation(&OperationId::new(oldest));
         }
-        if self.operations.len() as u64 > self.limits.operations_max
-            && let Some((_, oldest)) = self.index.operations_by_time.get_min().cloned()
-        {
+        for _ in 0..FORGOTTEN_PER_MUTATION_MAX {
+            if (self.operations.len() as u64) < self.limits.operations_max.max(1) {
+                break;
+            }
+            let Some((_, oldest)) = self.index.operations_by_time.get_min().cloned() else { break };
             self.remove_operation(&oldest);
         }
     }
 
-    fn forget_keys_over_limit(&mut self) {
-        if self.idempotency.len() as u64 > self.limits.idempotency_keys_max
-            && let Some((_, subject, key)) = self.index.idempotency_by_time.get_min().cloned()
-        {
+    /// Before one more comes in, for the same reason.
+    fn make_room_for_key(&mut self) {
+        for _ in 0..FORGOTTEN_PER_MUTATION_MAX {
+            if (self.idempotency.len() as u64) < self.limits.idempotency_keys_max.max(1) {
+                break;
+            }
+            let Some((_, subject, key)) = self.index.idempotency_by_time.get_min().cloned() else { break };
             self.remove_key(&subject, &key);
         }
     }

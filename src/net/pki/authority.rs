@@ -83,6 +83,13 @@ pub fn open_or_create(
     files::create_directory(directory)?;
     match (paths.authority_certificate.exists(), paths.authority_key.exists()) {
         (true, true) => {}
+        // A server certificate is only made when the CA is complete: the CA's was lost since, and clients trust it.
+        (false, true) if paths.server_certificate.exists() => {
+            return Err(PkiError::HalfAuthority {
+                present: paths.authority_key,
+                missing: paths.authority_certificate,
+            });
+        }
         // The certificate is written last, so a key alone is what a crash in between leaves.
         (false, _) => create_authority(&paths, now)?,
         (true, false) => {

@@ -12,6 +12,7 @@ use super::resource::{
 use super::{WireError, required};
 use crate::domain::catalog::{Command, LastSeen, Mutation, NewToken, Origin, SetPermanent, TokenCondition};
 use crate::domain::id::{DeviceId, OperationId, TokenId};
+use crate::mqtt::qos::QoS;
 use pb::command::Body;
 
 /// Version of the commands that this server writes, and the newest that it reads.
@@ -84,7 +85,8 @@ fn permanent_to_wire(message: &SetPermanent) -> pb::SetPermanent {
         space: Some(space_to_wire(&message.space)),
         topic: message.topic.to_string(),
         payload: message.payload.clone(),
-        qos: message.qos.bits().into(),
+        // What cannot be decoded again stops the node when it is applied, at every start anew.
+        qos: message.qos.min(QoS::AtLeastOnce).bits().into(),
         at: message.at.nanoseconds,
         origin_node: message.origin.node,
         origin_number: message.origin.number,

@@ -270,6 +270,35 @@ fn operations_are_forgotten_after_thirty_days_and_above_the_limits() {
 }
 
 #[test]
+fn a44_an_operation_outlives_its_own_making_when_the_clock_went_back() {
+    // With the limits reached, the oldest record goes for the new one. After a step back of the clock the new one was
+    // the oldest, so it went itself: the Python SDK, which always reads the operation again, got NOT_FOUND for a change
+    // that had been made, and a retry with the same key made the change twice.
+    let mut fixture = Fixture::new();
+    let limits =
+        CatalogLimits { operations_per_resource_max: 2, idempotency_keys_max: 1, ..CatalogLimits::default() };
+    fixture.apply(Command::SetLimits(limits)).expect("allowed");
+    let key = |key: &str| IdempotencyKey { method: "Enable".into(), key: key.into() };
+    let enable = |operation: &str, nanoseconds: u64| Mutation {
+        at: Timestamp::from_nanoseconds(nanoseconds),
+        operation_id: OperationId::new(operation),
+        subject: "tester".into(),
+        idempotency_key: Some(key(operation)),
+        change: Change::EnableRegistry { id: RegistryId::new("r") },
+    };
+    for (operation, at) in [("a", 1_000_000), ("b", 2_000_000), ("c", 10), ("d", 20)] {
+        fixture.apply(Command::Mutate(enable(operation, at))).expect("allowed");
+        let found = fixture.catalog.operation(&OperationId::new(operation));
+        assert!(found.is_some(), "{operation}");
+        let retried =
+            fixture.catalog.operation_of_key("tester", &key(operation), found.expect("checked").created_at);
+        assert!(retried.is_some(), "{operation}");
+    }
+    let page = fixture.catalog.operations_of(&owner("r"), &PageRequest::first(10));
+    assert_eq!(page.items.len(), 2);
+}
+
+#[test]
 fn an_idempotency_key_returns_the_first_operation_for_a_day() {
     const HOUR: u64 = 60 * 60 * 1_000_000_000;
     let mut fixture = Fixture::new();

@@ -59,6 +59,22 @@ fn a_lost_ca_key_is_an_error_that_names_both_files() {
 }
 
 #[test]
+fn a_lost_ca_certificate_is_an_error_and_the_ca_stays() {
+    // A CA's key without its certificate was always taken for an interrupted first start. So a restart after ca.pem had
+    // been lost made a new CA over the old key, and no device in the field trusted the server any more.
+    let directory = tempfile::tempdir().unwrap();
+    open_or_create(directory.path(), &names(&[]), at(0)).unwrap();
+    let key = fs::read(directory.path().join("ca.key")).unwrap();
+    fs::remove_file(directory.path().join("ca.pem")).unwrap();
+    let message = open_or_create(directory.path(), &names(&[]), at(0)).unwrap_err().to_string();
+    assert!(message.contains("ca.pem") && message.contains("ca.key"), "{message}");
+    assert_eq!(key, fs::read(directory.path().join("ca.key")).unwrap());
+    // Without a server certificate there was no first start yet.
+    fs::remove_file(directory.path().join("server.pem")).unwrap();
+    open_or_create(directory.path(), &names(&[]), at(0)).unwrap();
+}
+
+#[test]
 fn a_damaged_server_pair_is_replaced() {
     let directory = tempfile::tempdir().unwrap();
     open_or_create(directory.path(), &names(&[]), at(0)).unwrap();
