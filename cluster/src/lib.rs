@@ -11,10 +11,15 @@
 //! [`proposer`] (how commands enter), [`status`] and [`error`] (what the caller sees), `supervisor` (how a node
 //! outlives its disk), `state_machine`, `log_store`, `snapshot`, `network`, `disk`, `identity`, `record`, `raft`.
 
+pub mod barrier;
 pub mod disk;
+pub mod effects;
 pub mod error;
+pub mod lease;
+pub mod link;
 pub mod node;
 pub mod options;
+pub mod peer;
 pub mod proposer;
 pub mod replica;
 pub mod status;
@@ -24,16 +29,22 @@ mod generation;
 mod identity;
 mod log_store;
 mod network;
+mod nodes;
 mod raft;
 mod record;
 mod snapshot;
 mod state_machine;
 mod supervisor;
 
+pub use barrier::Barrier;
 pub use disk::{DiskProbe, DiskSpace};
+pub use effects::{EffectGuard, Effects};
 pub use error::{CommandOutcome, ProposeError, SnapshotError, StartError, UnavailableReason};
+pub use lease::{Lease, Standing};
+pub use link::{LinkLoad, Links};
 pub use node::Node;
 pub use options::NodeOptions;
+pub use peer::{BoxFuture, LinkSource, Member, MemberRole, NoPeers, PeerService};
 pub use proposer::Proposer;
-pub use replica::{Replica, RestoreError, SnapshotView};
+pub use replica::{NodeChange, Replica, RestoreError, SnapshotView};
 pub use status::{NodeState, NodeStatus};

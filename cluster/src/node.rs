@@ -9,15 +9,23 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use crate::barrier::Barrier;
 use crate::disk::DiskGuard;
+use crate::effects::Effects;
 use crate::error::{ProposeError, SnapshotError, StartError};
 use crate::generation::Generation;
 use crate::identity::{DataDir, Identity, io_error};
+use crate::lease::Lease;
+use crate::link::Links;
+use crate::nodes::last_epoch;
 use crate::options::NodeOptions;
+use crate::peer::PeerService;
 use crate::proposer::Proposer;
 use crate::proposer::batcher::Origin;
 use crate::proposer::pending::Pending;
 use crate::proposer::queue::{Gate, Queue};
+use crate::raft::Payload;
+use crate::record::{Batch, RegisterNode, SystemChange, SystemCommand};
 use crate::replica::Replica;
 use crate::snapshot::format::Verified;
 use crate::snapshot::store::SnapshotStore;
@@ -49,8 +57,14 @@ impl<R: Replica> Node<R> {
     ///
     /// # Errors
     /// See [`StartError`]. A damaged file is always an error; the node never starts with less than it had.
-    pub async fn start(options: NodeOptions, replica: Arc<R>) -> Result<Node<R>, StartError> {
-        let prepared = tokio::task::spawn_blocking(move || Prepared::open(options, replica));
+    pub async fn start(
+        options: NodeOptions,
+        replica: Arc<R>,
+        effects: Arc<Effects>,
+        peers: Arc<dyn PeerService>,
+    ) -> Result<Node<R>, StartError> {
+        let _alone = peers;
+        let prepared = tokio::task::spawn_blocking(move || Prepared::open(options, replica, effects));
         let prepared = prepared.await.map_err(|panic| StartError::Raft { reason: panic.to_string() })?;
         let Prepared { shared, data_dir, mut identity } = prepared?;
         let generation = Generation::open(&shared).await?;
@@ -62,6 +76,7 @@ impl<R: Replica> Node<R> {
             }
             shared.initialized.store(true, std::sync::atomic::Ordering::Relaxed);
         }
+        serve_alone(&shared, &generation).await?;
         shared.queue.set_gate(Gate::Open);
         let (requests, receiver) = mpsc::channel(REQUESTS_MAX);
         let mut status = shared.status.subscribe();
@@ -89,6 +104,24 @@ impl<R: Replica> Node<R> {
     #[must_use]
     pub fn status(&self) -> watch::Receiver<NodeStatus> {
         self.shared.status.subscribe()
+    }
+
+    /// Whether this node may serve clients.
+    #[must_use]
+    pub fn lease(&self) -> Lease {
+        self.shared.lease.clone()
+    }
+
+    /// Waits until an entry is in effect everywhere.
+    #[must_use]
+    pub fn barrier(&self) -> Barrier {
+        self.shared.barrier.clone()
+    }
+
+    /// The links to the other nodes.
+    #[must_use]
+    pub fn links(&self) -> Links {
+        Links::default()
     }
 
     /// Makes a snapshot of everything applied so far, unless the newest one covers it, and returns the last log index
@@ -147,6 +180,29 @@ impl<R: Replica> Node<R> {
     }
 }
 
+/// Registers a node without peers. It hears from a quorum, itself, as long as it runs.
+async fn serve_alone<R: Replica>(shared: &Arc<Shared<R>>, generation: &Generation) -> Result<(), StartError> {
+    let Origin { node_id, incarnation } = shared.origin;
+    let after_epoch = shared.machine.nodes().get(node_id).map_or(0, last_epoch);
+    let register = SystemChange::Register(RegisterNode { node_id, incarnation, after_epoch });
+    let batch = Batch { groups: Vec::new(), system: Some(SystemCommand { change: Some(register) }) };
+    let written = generation.raft.client_write(Payload(Arc::new(batch))).await;
+    written.map_err(|error| StartError::Raft { reason: error.to_string() })?;
+    let epoch = shared.machine.nodes().epoch(node_id).unwrap_or_default();
+    shared.lease.extend(epoch, u64::MAX);
+    let (barrier, mut effective) = (shared.barrier.clone(), shared.effects.watch());
+    tokio::spawn(async move {
+        loop {
+            let index = *effective.borrow_and_update();
+            barrier.report(node_id, index);
+            if effective.changed().await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(())
+}
+
 /// A node whose files are open except for the log.
 struct Prepared<R: Replica> {
     shared: Arc<Shared<R>>,
@@ -155,7 +211,7 @@ struct Prepared<R: Replica> {
 }
 
 impl<R: Replica> Prepared<R> {
-    fn open(options: NodeOptions, replica: Arc<R>) -> Result<Prepared<R>, StartError> {
+    fn open(options: NodeOptions, replica: Arc<R>, effects: Arc<Effects>) -> Result<Prepared<R>, StartError> {
         let data_dir = DataDir::lock(&options.data_dir)?;
         let identity = data_dir.open_identity()?;
         let guard = DiskGuard::new(Arc::clone(&options.disk_probe), &options.data_dir, options.reserve_bytes)
@@ -166,7 +222,15 @@ impl<R: Replica> Prepared<R> {
         let snapshots = Arc::new(snapshots);
         let origin = Origin { node_id: identity.node_id, incarnation: identity.incarnation };
         let pending = Arc::new(Pending::default());
-        let machine = Machine::new(replica, Arc::clone(&pending), Arc::clone(&snapshots), origin);
+        let barrier = Barrier::default();
+        let machine = Machine::new(
+            replica,
+            Arc::clone(&pending),
+            Arc::clone(&snapshots),
+            origin,
+            Arc::clone(&effects),
+            barrier.clone(),
+        );
         restore(&machine, &snapshots, newest)?;
         let status = NodeStatus {
             state: NodeState::Starting,
@@ -189,6 +253,9 @@ impl<R: Replica> Prepared<R> {
             machine: Arc::new(machine),
             snapshots,
             guard,
+            effects,
+            barrier,
+            lease: Lease::default(),
             status: watch::channel(status).0,
             initialized: AtomicBool::new(identity.initialized),
             options,

@@ -87,6 +87,99 @@ pub(crate) struct Batch {
     /// One group per submitting process.
     #[prost(message, repeated, tag = "1")]
     pub(crate) groups: Vec<Group>,
+    /// A command of this package; applied before the groups.
+    #[prost(message, optional, tag = "2")]
+    pub(crate) system: Option<SystemCommand>,
+}
+
+/// A change of what the cluster knows about its nodes. Applied by `nodes`; each is harmless when repeated.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct SystemCommand {
+    #[prost(oneof = "SystemChange", tags = "1, 2, 3, 4")]
+    pub(crate) change: Option<SystemChange>,
+}
+
+/// What a [`SystemCommand`] does.
+#[derive(Clone, PartialEq, prost::Oneof)]
+pub(crate) enum SystemChange {
+    /// A process of the node serves from now on: a new epoch begins.
+    #[prost(message, tag = "1")]
+    Register(RegisterNode),
+    /// The node is given up: its epoch ends.
+    #[prost(message, tag = "2")]
+    GiveUp(GiveUpNode),
+    /// A new node gets a Raft identifier that was never used before.
+    #[prost(message, tag = "3")]
+    Admit(AdmitNode),
+    /// The identifier is never heard again.
+    #[prost(message, tag = "4")]
+    Remove(RemoveNode),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub(crate) struct RegisterNode {
+    #[prost(uint64, tag = "1")]
+    pub(crate) node_id: u64,
+    #[prost(uint64, tag = "2")]
+    pub(crate) incarnation: u64,
+    /// The epoch that the node knows of, 0 if none: a late repetition must not end an epoch that it began itself.
+    #[prost(uint64, tag = "3")]
+    pub(crate) after_epoch: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub(crate) struct GiveUpNode {
+    #[prost(uint64, tag = "1")]
+    pub(crate) node_id: u64,
+    /// Only this epoch is ended.
+    #[prost(uint64, tag = "2")]
+    pub(crate) epoch: u64,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(crate) struct AdmitNode {
+    /// Random; the same request gets the same identifier.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub(crate) request_id: Bytes,
+    #[prost(string, tag = "2")]
+    pub(crate) name: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub(crate) struct RemoveNode {
+    #[prost(uint64, tag = "1")]
+    pub(crate) node_id: u64,
+}
+
+/// What the cluster knows about one node, in a snapshot.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(crate) struct NodeRecord {
+    #[prost(uint64, tag = "1")]
+    pub(crate) node_id: u64,
+    #[prost(uint64, tag = "2")]
+    pub(crate) incarnation: u64,
+    /// 0 while it is not registered.
+    #[prost(uint64, tag = "3")]
+    pub(crate) epoch: u64,
+    /// Index of the entry that began or ended its last epoch.
+    #[prost(uint64, tag = "4")]
+    pub(crate) changed_index: u64,
+    #[prost(bool, tag = "5")]
+    pub(crate) removed: bool,
+    #[prost(bytes = "bytes", tag = "6")]
+    pub(crate) request_id: Bytes,
+    #[prost(string, tag = "7")]
+    pub(crate) name: String,
+}
+
+/// The table of nodes in a snapshot.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(crate) struct NodesRecord {
+    #[prost(message, repeated, tag = "1")]
+    pub(crate) nodes: Vec<NodeRecord>,
+    /// The next identifier to give away.
+    #[prost(uint64, tag = "2")]
+    pub(crate) next_node_id: u64,
 }
 
 /// A log entry. With neither commands nor membership it is blank: a new leader's first entry.
@@ -130,6 +223,9 @@ pub(crate) struct SnapshotHeader {
     /// Identifier of the snapshot, unique on the node that made it.
     #[prost(string, tag = "6")]
     pub(crate) snapshot_id: String,
+    /// What the cluster knows about its nodes.
+    #[prost(message, optional, tag = "7")]
+    pub(crate) nodes: Option<NodesRecord>,
 }
 
 /// Why bytes are not a record.

@@ -17,6 +17,11 @@ pub trait Replica: Send + Sync + 'static {
     /// response that says so.
     fn apply(&self, index: u64, commands: &[Bytes]) -> Vec<Self::Response>;
 
+    /// A node's epoch has begun or ended: what it held for clients in an earlier epoch is void. Called in log order like
+    /// [`Self::apply`]. The table of epochs is part of every snapshot of this package, but not of the replica's state:
+    /// a replica that needs it keeps its own.
+    fn node_changed(&self, index: u64, change: NodeChange);
+
     /// A point-in-time view for a snapshot. Called between two applies, so it must be cheap; it is written out later
     /// on another thread while applies go on.
     fn view(&self) -> Box<dyn SnapshotView>;
@@ -28,6 +33,25 @@ pub trait Replica: Send + Sync + 'static {
     /// # Errors
     /// When the bytes are not a state this version understands.
     fn restore(&self, source: &mut dyn std::io::Read) -> Result<(), RestoreError>;
+}
+
+/// A change of one node's epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NodeChange {
+    /// The node serves clients from now on, in a new epoch, whatever it did before.
+    Registered {
+        /// Its Raft identifier.
+        node_id: u64,
+        /// The new epoch: the index of this entry.
+        epoch: u64,
+    },
+    /// The node was given up or removed; it serves nobody until it registers again.
+    GivenUp {
+        /// Its Raft identifier.
+        node_id: u64,
+        /// The epoch that ended.
+        epoch: u64,
+    },
 }
 
 /// The frozen state of a [`Replica`] at one log position.

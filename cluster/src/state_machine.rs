@@ -13,14 +13,17 @@ use openraft::storage::RaftStateMachine;
 use openraft::{AnyError, EntryPayload, OptionalSend, RaftSnapshotBuilder, StorageIOError};
 use parking_lot::Mutex;
 
+use crate::barrier::Barrier;
 use crate::dedup::DedupTable;
+use crate::effects::Effects;
 use crate::error::{CommandOutcome, ProposeError, UnavailableReason};
+use crate::nodes::Nodes;
 use crate::proposer::batcher::Origin;
 use crate::proposer::pending::Pending;
 use crate::raft::{
     Entry, LogId, Peer, Snapshot, SnapshotFile, SnapshotMeta, StorageError, StoredMembership, TypeConfig,
 };
-use crate::record::{self, Batch, LogIdRecord, MembershipRecord, SnapshotHeader};
+use crate::record::{self, Batch, LogIdRecord, MembershipRecord, SnapshotHeader, SystemCommand};
 use crate::replica::{Replica, RestoreError, SnapshotView};
 use crate::snapshot::format::Verified;
 use crate::snapshot::store::SnapshotStore;
@@ -31,6 +34,8 @@ pub(crate) struct Machine<R: Replica> {
     pending: Arc<Pending<R::Response>>,
     snapshots: Arc<SnapshotStore>,
     origin: Origin,
+    effects: Arc<Effects>,
+    barrier: Barrier,
     /// Held while commands are applied: this makes the applies of two Raft cores follow each other.
     state: Mutex<State>,
     /// Index behind the last entry applied, for those who must not wait for the lock.
@@ -46,6 +51,7 @@ struct State {
     last_applied: Option<LogId>,
     membership: StoredMembership,
     dedup: DedupTable,
+    nodes: Nodes,
     /// Which Raft core may apply.
     generation: u64,
     /// Why the replica can no longer be trusted.
@@ -70,12 +76,16 @@ impl<R: Replica> Machine<R> {
         pending: Arc<Pending<R::Response>>,
         snapshots: Arc<SnapshotStore>,
         origin: Origin,
+        effects: Arc<Effects>,
+        barrier: Barrier,
     ) -> Machine<R> {
         Machine {
             replica,
             pending,
             snapshots,
             origin,
+            effects,
+            barrier,
             state: Mutex::default(),
             applied_next: AtomicU64::new(0),
             applied_bytes: AtomicU64::new(0),
@@ -118,6 +128,9 @@ impl<R: Replica> Machine<R> {
         self.applied_next.store(applied_next, Ordering::Release);
         state.membership = membership;
         state.dedup = DedupTable::from_records(&header.dedup);
+        state.nodes = header.nodes.as_ref().map(Nodes::from_record).unwrap_or_default();
+        self.barrier.set_registered(state.nodes.registered());
+        self.effects.applied(state.last_applied.map_or(0, |id| id.index));
         Ok(())
     }
 
@@ -159,6 +172,7 @@ impl<R: Replica> Machine<R> {
         }
         state.last_applied = Some(entry.log_id);
         self.applied_next.store(entry.log_id.index + 1, Ordering::Release);
+        self.effects.applied(entry.log_id.index);
         Ok(())
     }
 
@@ -171,6 +185,9 @@ impl<R: Replica> Machine<R> {
     ) -> Result<(), ApplyError> {
         let bytes = batch.command_bytes() as u64;
         self.applied_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if let Some(system) = &batch.system {
+            self.apply_system(state, index, system)?;
+        }
         // Of each group the part that was not applied before: where it starts, its sequence, whose it is.
         let mut fresh: Vec<(&[Bytes], u64, bool)> = Vec::with_capacity(batch.groups.len());
         for group in &batch.groups {
@@ -203,6 +220,24 @@ impl<R: Replica> Machine<R> {
             }
         }
         Ok(())
+    }
+
+    /// Changes the table of nodes and tells the replica, which drops what a node held in an epoch that is over.
+    fn apply_system(&self, state: &mut State, index: u64, command: &SystemCommand) -> Result<(), ApplyError> {
+        let Some(change) = state.nodes.apply(index, command) else { return Ok(()) };
+        let told = catch_unwind(AssertUnwindSafe(|| self.replica.node_changed(index, change)));
+        self.barrier.set_registered(state.nodes.registered());
+        told.map_err(|_panic| {
+            let fault = format!("the replica panicked in log entry {index}");
+            tracing::error!(%fault, "the replicated state can no longer be trusted");
+            state.fault = Some(fault.clone());
+            ApplyError::Fault(fault)
+        })
+    }
+
+    /// What the cluster knows about its nodes, as far as this node has applied the log.
+    pub(crate) fn nodes(&self) -> Nodes {
+        self.state.lock().nodes.clone()
     }
 
     /// Calls the replica and notes a fault when it breaks its contract.
@@ -239,6 +274,7 @@ impl<R: Replica> Machine<R> {
             dedup: state.dedup.to_records(),
             cluster_id: String::new(),
             snapshot_id: String::new(),
+            nodes: Some(state.nodes.to_record()),
         };
         (header, self.replica.view(), self.applied_bytes.load(Ordering::Relaxed))
     }

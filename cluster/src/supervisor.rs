@@ -8,10 +8,13 @@ use openraft::ServerState;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
+use crate::barrier::Barrier;
 use crate::disk::DiskGuard;
+use crate::effects::Effects;
 use crate::error::{CommandOutcome, ProposeError, UnavailableReason};
 use crate::generation::{Generation, Metrics};
 use crate::identity::DataDir;
+use crate::lease::Lease;
 use crate::options::NodeOptions;
 use crate::proposer::batcher::Origin;
 use crate::proposer::pending::Pending;
@@ -38,6 +41,9 @@ pub(crate) struct Shared<R: Replica> {
     pub(crate) machine: Arc<Machine<R>>,
     pub(crate) snapshots: Arc<SnapshotStore>,
     pub(crate) guard: Arc<DiskGuard>,
+    pub(crate) effects: Arc<Effects>,
+    pub(crate) barrier: Barrier,
+    pub(crate) lease: Lease,
     pub(crate) status: watch::Sender<NodeStatus>,
     /// Whether the log has held a vote; see `identity`.
     pub(crate) initialized: std::sync::atomic::AtomicBool,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rookery_cluster::{Node, NodeOptions, NodeStatus, SnapshotError};
+use rookery_cluster::{Effects, NoPeers, Node, NodeOptions, NodeStatus, SnapshotError};
 use tokio::sync::watch;
 
 use super::catalog::CatalogHandle;
@@ -43,7 +43,7 @@ pub struct Store {
 /// [`OpenError`]; a damaged file is always an error.
 pub async fn open(options: StoreOptions, observer: Arc<dyn ApplyObserver>) -> Result<Store, OpenError> {
     let replica = Arc::new(CatalogReplica::new(observer));
-    let node = Node::start(options.node, Arc::clone(&replica)).await?;
+    let node = Node::start(options.node, Arc::clone(&replica), Effects::new(), Arc::new(NoPeers)).await?;
     let catalog = CatalogHandle::new(replica, node.proposer());
     match catalog.ensure_limits(options.limits).await {
         Ok(()) => {}

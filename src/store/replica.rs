@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::RwLock;
-use rookery_cluster::{Replica, RestoreError, SnapshotView};
+use rookery_cluster::{NodeChange, Replica, RestoreError, SnapshotView};
 use sha2::{Digest as _, Sha256};
 
 use super::wire::{self, SnapshotError};
@@ -63,6 +63,8 @@ impl Replica for CatalogReplica {
         // One lock per command: readers get their turn in between.
         commands.iter().map(|command| self.apply_one(index, command)).collect()
     }
+
+    fn node_changed(&self, _index: u64, _change: NodeChange) {}
 
     fn view(&self) -> Box<dyn SnapshotView> {
         Box::new(View(self.catalog.read().clone()))

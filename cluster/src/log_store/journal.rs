@@ -222,7 +222,8 @@ mod tests {
             let command: Vec<u8> = (0..bytes).map(|_| rand::random()).collect();
             let group =
                 Group { node_id: 1, incarnation: 1, first_sequence: index, commands: vec![command.into()] };
-            let payload = EntryPayload::Normal(Payload(Arc::new(Batch { groups: vec![group] })));
+            let payload =
+                EntryPayload::Normal(Payload(Arc::new(Batch { groups: vec![group], system: None })));
             let log_id = LogId::new(CommittedLeaderId::new(1, 1), index);
             store.blocking_append([Entry { log_id, payload }]).await.unwrap();
         }

@@ -19,6 +19,8 @@ use crate::state_machine::{Machine, StateMachine};
 struct Empty;
 
 impl Replica for Empty {
+    fn node_changed(&self, _index: u64, _change: crate::NodeChange) {}
+
     type Response = ();
 
     fn apply(&self, _index: u64, commands: &[Bytes]) -> Vec<()> {
@@ -64,7 +66,14 @@ impl StoreBuilder<TypeConfig, LogStore, StateMachine<Empty>, Guard> for Builder 
         let guard = DiskGuard::new(Arc::new(StatvfsProbe), dir.path(), Some(0)).unwrap();
         let (snapshots, _none) = SnapshotStore::open(dir.path(), "suite", 1, Arc::new(guard)).unwrap();
         let origin = Origin { node_id: 1, incarnation: 1 };
-        let machine = Machine::new(Arc::new(Empty), Arc::default(), Arc::new(snapshots), origin);
+        let machine = Machine::new(
+            Arc::new(Empty),
+            Arc::default(),
+            Arc::new(snapshots),
+            origin,
+            crate::Effects::new(),
+            crate::Barrier::default(),
+        );
         let machine = Arc::new(machine).next_generation();
         Ok((Guard { log: log.clone(), _dir: dir }, log, machine))
     }

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
 use crate::error::{CommandOutcome, UnavailableReason};
-use crate::replica::{RestoreError, SnapshotView};
+use crate::peer::NoPeers;
+use crate::replica::{NodeChange, RestoreError, SnapshotView};
 
 /// Counts commands and answers with the count.
 #[derive(Default)]
@@ -15,6 +16,8 @@ struct Count(u64);
 
 impl Replica for Counter {
     type Response = u64;
+
+    fn node_changed(&self, _index: u64, _change: NodeChange) {}
 
     fn apply(&self, _index: u64, commands: &[Bytes]) -> Vec<u64> {
         commands.iter().map(|_| self.0.fetch_add(1, Ordering::SeqCst) + 1).collect()
@@ -42,7 +45,7 @@ async fn start(dir: &std::path::Path) -> (Node<Counter>, Arc<Counter>) {
     let mut options = NodeOptions::new(dir);
     options.reserve_bytes = Some(0);
     let counter = Arc::new(Counter::default());
-    (Node::start(options, Arc::clone(&counter)).await.unwrap(), counter)
+    (Node::start(options, Arc::clone(&counter), Effects::new(), Arc::new(NoPeers)).await.unwrap(), counter)
 }
 
 async fn until(node: &Node<Counter>, state: NodeState) -> NodeStatus {

@@ -60,7 +60,7 @@ async fn propose<T: Send + 'static>(
     pending.register(first_sequence, waiters);
     let Origin { node_id, incarnation } = origin;
     let group = Group { node_id, incarnation, first_sequence, commands };
-    let sent = raft.client_write_ff(Payload(Arc::new(Batch { groups: vec![group] }))).await;
+    let sent = raft.client_write_ff(Payload(Arc::new(Batch { groups: vec![group], system: None }))).await;
     let (queue, pending) = (Arc::clone(queue), Arc::clone(pending));
     async move {
         let (reason, outcome) = match sent {

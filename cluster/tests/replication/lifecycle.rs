@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use rookery_cluster::{CommandOutcome, Node, NodeState, ProposeError, StartError, UnavailableReason};
+use rookery_cluster::{
+    CommandOutcome, Effects, NoPeers, Node, NodeState, ProposeError, StartError, UnavailableReason,
+};
 use tokio::sync::oneshot;
 
 use crate::register::{POISON, Register, command, options, start, until};
@@ -206,7 +208,14 @@ async fn a_flipped_bit_in_the_log_is_noticed() {
         let mut damaged = whole.clone();
         damaged[used * step / 20] ^= 1;
         std::fs::write(&journal, &damaged).unwrap();
-        match Node::start(options(dir.path()), Arc::new(Register::default())).await {
+        match Node::start(
+            options(dir.path()),
+            Arc::new(Register::default()),
+            Effects::new(),
+            Arc::new(NoPeers),
+        )
+        .await
+        {
             Err(StartError::Log { .. } | StartError::LogTruncated { .. } | StartError::LogMissing { .. }) => {
             }
             Err(other) => panic!("byte {}: unexpected {other}", used * step / 20),
@@ -262,7 +271,7 @@ async fn commands_queued_at_the_end_are_committed() {
 }
 
 async fn refused(dir: &Path) -> StartError {
-    match Node::start(options(dir), Arc::new(Register::default())).await {
+    match Node::start(options(dir), Arc::new(Register::default()), Effects::new(), Arc::new(NoPeers)).await {
         Ok(_) => panic!("the node started"),
         Err(error) => error,
     }

@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use rookery_cluster::{Node, NodeOptions, NodeStatus, Replica, RestoreError, SnapshotView};
+use rookery_cluster::{
+    Effects, NoPeers, Node, NodeChange, NodeOptions, NodeStatus, Replica, RestoreError, SnapshotView,
+};
 
 /// A command is 8 bytes, a number, and any filling. The state is how often and in which place of the whole order each
 /// number was applied.
@@ -47,6 +49,8 @@ impl Register {
 }
 
 impl Replica for Register {
+    fn node_changed(&self, _index: u64, _change: NodeChange) {}
+
     /// The place of the command in the order of all.
     type Response = u64;
 
@@ -102,7 +106,7 @@ impl SnapshotView for State {
 /// Starts a node with a fresh replica.
 pub async fn start(options: NodeOptions) -> (Node<Register>, Arc<Register>) {
     let register = Arc::new(Register::default());
-    let node = Node::start(options, Arc::clone(&register)).await.unwrap();
+    let node = Node::start(options, Arc::clone(&register), Effects::new(), Arc::new(NoPeers)).await.unwrap();
     (node, register)
 }
 
