@@ -78,7 +78,12 @@ impl Directory {
             Event::RegistryDisabled { id } => Some(of_registry(id)),
             Event::EntityDeleted { principal } => Some(principal.space()),
             Event::CredentialRemoved { .. } => registry_of_owner(),
-            Event::SpaceCreated { .. } | Event::PermanentSet { .. } | Event::MonitoringChanged { .. } => None,
+            Event::SpaceCreated { .. }
+            | Event::PermanentSet { .. }
+            | Event::SessionOpened { .. }
+            | Event::SubscriptionsChanged { .. }
+            | Event::SessionClosed { .. }
+            | Event::MonitoringChanged { .. } => None,
         };
         if let Some(running) = space.and_then(|space| self.find(&space)) {
             post_always(&running.address, CatalogEvent(event.clone()));
