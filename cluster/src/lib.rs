@@ -25,6 +25,7 @@ pub mod replica;
 pub mod status;
 
 mod dedup;
+mod election;
 mod generation;
 mod identity;
 mod log_store;

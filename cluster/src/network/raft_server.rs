@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use futures::stream::BoxStream;
 use openraft::ServerState;
+use openraft::raft::AppendEntriesResponse;
 use rookery_proto::rookery::cluster::v1 as proto;
 use rookery_proto::rookery::cluster::v1::raft_server;
 use tokio::sync::{Semaphore, mpsc};
@@ -63,7 +64,11 @@ impl<R: Replica> raft_server::Raft for RaftService<R> {
         let from = authenticated(&request)?;
         let request = convert::append_request(request.into_inner()).map_err(invalid)?;
         own_vote(from, &request.vote)?;
+        let of_leader = request.vote.is_committed();
         let answer = self.raft()?.append_entries(request).await.map_err(stopped)?;
+        if of_leader && !matches!(answer, AppendEntriesResponse::HigherVote(_)) {
+            self.shared.heard.note();
+        }
         Ok(Response::new(convert::append_answer_message(&answer)))
     }
 

@@ -94,11 +94,6 @@ impl PeerServer {
         *self.tls.write() = tls;
     }
 
-    /// The hash of the certificate that is presented now.
-    pub(crate) fn presented(&self) -> CertificateHash {
-        self.tls.read().presented
-    }
-
     /// Where the listener listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
