@@ -15,6 +15,7 @@ use rookery_proto::rookery::cluster::v1::{JoinRequest, JoinResponse, SetAddress}
 use tokio::sync::{Mutex, watch};
 use tokio::time::timeout;
 
+use super::pause::Pause;
 use super::rules::{Refusal, Situation, Warning};
 use crate::generation::Metrics;
 use crate::network::Channels;
@@ -67,14 +68,15 @@ pub(crate) struct Changer {
     pub(super) raft: watch::Receiver<Option<Raft>>,
     pub(super) known: Arc<dyn KnownNodes>,
     pub(super) channels: Channels,
+    pub(super) proposals: Pause,
     /// Held during a change.
     serial: Mutex<()>,
 }
 
 /// What a leader works with during one change.
-struct Leading {
-    raft: Raft,
-    situation: Situation,
+pub(super) struct Leading {
+    pub(super) raft: Raft,
+    pub(super) situation: Situation,
     peers: BTreeMap<u64, Peer>,
 }
 
@@ -84,9 +86,10 @@ impl Changer {
         raft: watch::Receiver<Option<Raft>>,
         known: Arc<dyn KnownNodes>,
         channels: Channels,
+        proposals: Pause,
     ) -> Changer {
         let node_id = credentials.identity().node_id;
-        Changer { node_id, credentials, raft, known, channels, serial: Mutex::new(()) }
+        Changer { node_id, credentials, raft, known, channels, proposals, serial: Mutex::new(()) }
     }
 
     /// The Raft core, while there is one.
@@ -315,17 +318,16 @@ impl Changer {
     }
 
     /// What this node may decide as the leader, in a final configuration.
-    async fn leading(&self) -> Result<Leading, ChangeError> {
+    pub(super) async fn leading(&self) -> Result<Leading, ChangeError> {
         let raft = self.raft()?;
-        let mut metrics = raft.metrics();
         // Of what a new leader decides, the base is everything that was committed before it.
-        let settled = timeout(SETTLE_TIMEOUT, metrics.wait_for(|seen| !is_leader(seen) || is_leading(seen))).await;
-        let leader = match settled {
-            Ok(Ok(seen)) => (!is_leader(&seen)).then_some(seen.current_leader),
-            _ => return Err(ChangeError::Unavailable("the leader was elected a moment ago".to_owned())),
-        };
-        if let Some(leader) = leader {
-            return Err(ChangeError::NotLeader { leader: leader.filter(|leader| *leader != self.node_id) });
+        let seen = wait_for(&raft, SETTLE_TIMEOUT, |seen| !is_leader(seen) || is_leading(seen)).await;
+        let seen = seen.ok_or_else(|| {
+            ChangeError::Unavailable("the leader was elected a moment ago and is not ready yet".to_owned())
+        })?;
+        if !is_leader(&seen) {
+            let leader = seen.current_leader.filter(|leader| *leader != self.node_id);
+            return Err(ChangeError::NotLeader { leader });
         }
         self.final_voters(&raft).await?;
         let seen = raft.metrics().borrow().clone();
@@ -371,6 +373,17 @@ impl Leading {
         }
         Ok(())
     }
+}
+
+/// Waits until the Raft core's view of itself is as wanted. `None` if that takes too long, or the core ends.
+pub(super) async fn wait_for(
+    raft: &Raft,
+    limit: Duration,
+    wanted: impl FnMut(&Metrics) -> bool + Send,
+) -> Option<Metrics> {
+    let mut metrics = raft.metrics();
+    let seen = timeout(limit, async { metrics.wait_for(wanted).await.ok().map(|seen| seen.clone()) }).await;
+    seen.ok().flatten()
 }
 
 /// Whether a process has run under the identifier, or none ever may.

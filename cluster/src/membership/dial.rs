@@ -9,8 +9,9 @@ use tokio::time::timeout;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
-use super::proof::{ChannelBinding, JoinSecret, SecretDiffers};
+use super::proof::{JoinSecret, SecretDiffers};
 use crate::network::dial::introduction_channel;
+use crate::pki::SessionBinding;
 
 /// Time to connect, and for a node to say who it is.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(2);
@@ -102,11 +103,11 @@ impl Dialer {
     async fn connect(
         &self,
         address: SocketAddr,
-    ) -> Result<(IntroductionClient<Channel>, ChannelBinding), DialError> {
+    ) -> Result<(IntroductionClient<Channel>, SessionBinding), DialError> {
         let (channel, binding) = introduction_channel(&address.to_string(), self.source).await?;
         let client = IntroductionClient::new(channel)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
-        Ok((client, ChannelBinding(binding)))
+        Ok((client, binding))
     }
 }

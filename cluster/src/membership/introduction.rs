@@ -17,10 +17,11 @@ use tonic::{Request, Response, Status};
 
 use super::bootstrap::{Board, LABEL_BYTES_MAX, Myself};
 use super::dial::MESSAGE_BYTES_MAX;
-use super::proof::{ChannelBinding, JoinSecret, SecretDiffers};
+use super::proof::{JoinSecret, SecretDiffers};
 use super::request::REQUEST_ID_BYTES;
 use crate::network::admission::PeerInfo;
 use crate::peer::BoxFuture;
+use crate::pki::SessionBinding;
 
 /// Admissions at the same time; further requests are refused and come again.
 const JOINS_MAX: usize = 16;
@@ -198,8 +199,8 @@ impl Introduction for Introducer {
     }
 }
 
-fn connection<T>(request: &Request<T>) -> Result<(ChannelBinding, SocketAddr), Status> {
+fn connection<T>(request: &Request<T>) -> Result<(SessionBinding, SocketAddr), Status> {
     let info = request.extensions().get::<PeerInfo>();
     let info = info.ok_or_else(|| Status::internal("the connection is not known"))?;
-    Ok((ChannelBinding(info.binding), info.remote))
+    Ok((info.binding, info.remote))
 }

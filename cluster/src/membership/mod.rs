@@ -11,6 +11,7 @@ pub(crate) mod controller;
 pub(crate) mod dial;
 pub(crate) mod introduction;
 pub(crate) mod obtain;
+pub(crate) mod pause;
 pub(crate) mod proof;
 pub(crate) mod request;
 pub(crate) mod rules;
@@ -41,3 +42,6 @@ pub enum MembershipError {
         reason: String,
     },
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,20 +13,14 @@ use rookery_proto::rookery::cluster::v1::{
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-/// Length of a proof and of a channel binding in bytes.
-pub(crate) const PROOF_BYTES: usize = 32;
+use crate::pki::SessionBinding;
+
 /// Length of a nonce in bytes.
 pub(crate) const NONCE_BYTES: usize = 32;
-/// Label of the exported key material.
-pub(crate) const BINDING_LABEL: &[u8] = b"EXPORTER-Channel-Binding";
 
 /// The shared secret of a cluster's nodes.
 #[derive(Clone)]
 pub(crate) struct JoinSecret(Zeroizing<Vec<u8>>);
-
-/// What only the two ends of one TLS session know.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct ChannelBinding(pub(crate) [u8; PROOF_BYTES]);
 
 /// A proof was not made with this secret, on this connection, for this content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -97,14 +91,14 @@ impl JoinSecret {
     }
 
     /// Completes a question about who is there.
-    pub(crate) fn sign_hello_request(&self, binding: ChannelBinding, request: &mut HelloRequest) {
+    pub(crate) fn sign_hello_request(&self, binding: SessionBinding, request: &mut HelloRequest) {
         request.proof = self.hello_request(binding, request).proof().into();
     }
 
     /// Checks a question about who is there.
     pub(crate) fn verify_hello_request(
         &self,
-        binding: ChannelBinding,
+        binding: SessionBinding,
         request: &HelloRequest,
     ) -> Result<(), SecretDiffers> {
         fresh(&request.nonce)?;
@@ -114,7 +108,7 @@ impl JoinSecret {
     /// Completes the answer to the question with this nonce.
     pub(crate) fn sign_hello_response(
         &self,
-        binding: ChannelBinding,
+        binding: SessionBinding,
         nonce: &[u8],
         response: &mut HelloResponse,
     ) {
@@ -124,7 +118,7 @@ impl JoinSecret {
     /// Checks the answer to the question with this nonce.
     pub(crate) fn verify_hello_response(
         &self,
-        binding: ChannelBinding,
+        binding: SessionBinding,
         nonce: &[u8],
         response: &HelloResponse,
     ) -> Result<(), SecretDiffers> {
@@ -132,14 +126,14 @@ impl JoinSecret {
     }
 
     /// Completes a request to become a member.
-    pub(crate) fn sign_join_request(&self, binding: ChannelBinding, request: &mut JoinRequest) {
+    pub(crate) fn sign_join_request(&self, binding: SessionBinding, request: &mut JoinRequest) {
         request.proof = self.join_request(binding, request).proof().into();
     }
 
     /// Checks a request to become a member.
     pub(crate) fn verify_join_request(
         &self,
-        binding: ChannelBinding,
+        binding: SessionBinding,
         request: &JoinRequest,
     ) -> Result<(), SecretDiffers> {
         fresh(&request.nonce)?;
@@ -149,7 +143,7 @@ impl JoinSecret {
     /// Completes the answer to the request with this nonce.
     pub(crate) fn sign_join_response(
         &self,
-        binding: ChannelBinding,
+        binding: SessionBinding,
         nonce: &[u8],
         response: &mut JoinResponse,
     ) {
@@ -159,19 +153,19 @@ impl JoinSecret {
     /// Checks the answer to the request with this nonce.
     pub(crate) fn verify_join_response(
         &self,
-        binding: ChannelBinding,
+        binding: SessionBinding,
         nonce: &[u8],
         response: &JoinResponse,
     ) -> Result<(), SecretDiffers> {
         self.join_response(binding, nonce, response).verify(&response.proof)
     }
 
-    fn begin(&self, role: Role, binding: ChannelBinding, nonce: &[u8]) -> Transcript {
+    fn begin(&self, role: Role, binding: SessionBinding, nonce: &[u8]) -> Transcript {
         let keyed = Hmac::<Sha256>::new_from_slice(&self.0).expect("a key of any length is taken");
-        Transcript(keyed).field(role.label()).field(binding.0).field(nonce)
+        Transcript(keyed).field(role.label()).field(binding).field(nonce)
     }
 
-    fn hello_request(&self, binding: ChannelBinding, request: &HelloRequest) -> Transcript {
+    fn hello_request(&self, binding: SessionBinding, request: &HelloRequest) -> Transcript {
         self.begin(Role::HelloRequest, binding, &request.nonce)
             .field(&request.name)
             .field(&request.address)
@@ -180,7 +174,7 @@ impl JoinSecret {
             .candidates(&request.candidates)
     }
 
-    fn hello_response(&self, binding: ChannelBinding, nonce: &[u8], response: &HelloResponse) -> Transcript {
+    fn hello_response(&self, binding: SessionBinding, nonce: &[u8], response: &HelloResponse) -> Transcript {
         self.begin(Role::HelloResponse, binding, nonce)
             .field(&response.name)
             .field(&response.address)
@@ -191,7 +185,7 @@ impl JoinSecret {
             .strings(&response.member_addresses)
     }
 
-    fn join_request(&self, binding: ChannelBinding, request: &JoinRequest) -> Transcript {
+    fn join_request(&self, binding: SessionBinding, request: &JoinRequest) -> Transcript {
         self.begin(Role::JoinRequest, binding, &request.nonce)
             .field(&request.name)
             .field(&request.address)
@@ -200,7 +194,7 @@ impl JoinSecret {
             .field(&request.version)
     }
 
-    fn join_response(&self, binding: ChannelBinding, nonce: &[u8], response: &JoinResponse) -> Transcript {
+    fn join_response(&self, binding: SessionBinding, nonce: &[u8], response: &JoinResponse) -> Transcript {
         self.begin(Role::JoinResponse, binding, nonce)
             .field(&response.cluster_id)
             .number(response.node_id)
@@ -234,8 +228,8 @@ fn fresh(nonce: &[u8]) -> Result<(), SecretDiffers> {
 mod tests {
     use super::*;
 
-    const HERE: ChannelBinding = ChannelBinding([1; 32]);
-    const ELSEWHERE: ChannelBinding = ChannelBinding([2; 32]);
+    const HERE: SessionBinding = [1; 32];
+    const ELSEWHERE: SessionBinding = [2; 32];
 
     fn secret(text: &str) -> JoinSecret {
         JoinSecret::new(Zeroizing::new(text.as_bytes().to_vec()))

@@ -16,7 +16,7 @@ use rookery_proto::rookery::cluster::v1::raft_client::RaftClient;
 use rookery_proto::rookery::cluster::v1::{AppendEntriesRequest, LogId, TakeOverRequest, VoteId};
 use tokio::time::timeout;
 
-use super::change::{ChangeError, Changer, unconfirmed};
+use super::change::{ChangeError, Changer, unconfirmed, voters, wait_for};
 use super::rules::Refusal;
 use crate::generation::Metrics;
 use crate::network::Purpose;
@@ -33,14 +33,14 @@ impl Changer {
     /// Makes another voter the leader.
     pub(crate) async fn transfer(&self, node_id: u64) -> Result<(), ChangeError> {
         self.change(async {
-            let (raft, situation) = self.leading_raft().await?;
-            if !situation.transfer(node_id)? {
+            let leading = self.leading().await?;
+            if !leading.situation.transfer(node_id)? {
                 return Ok(());
             }
             tracing::info!(node_id, "leadership is transferred");
             // Until this ends no command enters the log, so that there is an end of it to catch up with.
-            let _paused = self.proposals.pause().await;
-            let request = caught_up(&raft, node_id).await?;
+            let _paused = self.proposals.hold().await;
+            let request = caught_up(&leading.raft, node_id).await?;
             let channel = self.channels.channel(node_id, Purpose::Raft);
             let channel = channel.map_err(|error| ChangeError::Unavailable(error.to_string()))?;
             let asked = timeout(CATCH_UP + STEP_DOWN * 2, MembershipClient::new(channel).take_over(request)).await;
@@ -49,7 +49,7 @@ impl Changer {
             if !answer.refused.is_empty() {
                 return Err(ChangeError::Unavailable(answer.refused));
             }
-            until_leader(&raft, node_id).await
+            until_leader(&leading.raft, node_id).await
         })
         .await
     }
@@ -57,25 +57,22 @@ impl Changer {
     /// Becomes the leader in place of `from`, which asks for it.
     pub(crate) async fn take_over(&self, from: u64, request: TakeOverRequest) -> Result<(), ChangeError> {
         let raft = self.raft()?;
-        let mut metrics = raft.metrics();
         let wanted = request.last_log_id.map_or(0, |id| id.index);
         let refused = |reason: &str| Err(ChangeError::Unavailable(reason.to_owned()));
-        {
-            let seen = metrics.borrow();
-            if seen.current_leader != Some(from) || seen.current_term != request.term {
-                return refused("the node that asks is not the leader of this term");
-            }
-            if !super::change::voters(&seen).contains(&self.node_id) {
-                return Err(Refusal::NotVoter(self.node_id).into());
-            }
+        let seen = raft.metrics().borrow().clone();
+        if seen.current_leader != Some(from) || seen.current_term != request.term {
+            return refused("the node that asks is not the leader of this term");
+        }
+        if !voters(&seen).contains(&self.node_id) {
+            return Err(Refusal::NotVoter(self.node_id).into());
         }
         let holds_all = |seen: &Metrics| {
             seen.current_term != request.term || seen.last_log_index.unwrap_or_default() >= wanted
         };
-        match timeout(CATCH_UP, metrics.wait_for(holds_all)).await {
-            Ok(Ok(seen)) if seen.current_term == request.term => {}
-            Ok(_) => return refused("another election has begun"),
-            Err(_elapsed) => return refused("the rest of the log has not arrived"),
+        match wait_for(&raft, CATCH_UP, holds_all).await {
+            Some(seen) if seen.current_term == request.term => {}
+            Some(_) => return refused("another election has begun"),
+            None => return refused("the rest of the log has not arrived"),
         }
         self.end_term(&raft, request.term).await;
         raft.trigger().elect().await.map_err(|fatal| ChangeError::Unavailable(fatal.to_string()))
@@ -87,7 +84,7 @@ impl Changer {
         let nowhere = LogId { term: term + 1, leader_id: self.node_id, index: u64::MAX };
         let request =
             AppendEntriesRequest { vote: Some(vote), previous: Some(nowhere), ..AppendEntriesRequest::default() };
-        let voters = super::change::voters(&raft.metrics().borrow());
+        let voters = voters(&raft.metrics().borrow());
         let others = voters.into_iter().filter(|node_id| *node_id != self.node_id);
         let tell = |node_id| {
             let (channel, request) = (self.channels.channel(node_id, Purpose::Raft), request.clone());
@@ -103,33 +100,27 @@ impl Changer {
 
 /// Waits until the successor holds the whole log of this leader, and says which that is.
 async fn caught_up(raft: &Raft, node_id: u64) -> Result<TakeOverRequest, ChangeError> {
-    let mut metrics = raft.metrics();
     let lag = |seen: &Metrics| {
         let matched = seen.replication.as_ref()?.get(&node_id)?.as_ref()?.index;
         Some(seen.last_log_index.unwrap_or_default().saturating_sub(matched))
     };
-    match timeout(CATCH_UP, metrics.wait_for(|seen| lag(seen) == Some(0))).await {
-        Ok(Ok(seen)) => {
-            let index = seen.last_log_index.unwrap_or_default();
-            let last_log_id = LogId { term: seen.current_term, leader_id: seen.id, index };
-            Ok(TakeOverRequest { term: seen.current_term, last_log_id: Some(last_log_id) })
-        }
-        Ok(Err(_closed)) => Err(ChangeError::Unavailable("the node ends".to_owned())),
-        Err(_elapsed) => Err(match lag(&raft.metrics().borrow()) {
+    let Some(seen) = wait_for(raft, CATCH_UP, |seen| lag(seen) == Some(0)).await else {
+        return Err(match lag(&raft.metrics().borrow()) {
             Some(lag) => Refusal::LagTooLarge { node_id, lag }.into(),
             None => Refusal::LagUnknown(node_id).into(),
-        }),
-    }
+        });
+    };
+    let index = seen.last_log_index.unwrap_or_default();
+    let last_log_id = LogId { term: seen.current_term, leader_id: seen.id, index };
+    Ok(TakeOverRequest { term: seen.current_term, last_log_id: Some(last_log_id) })
 }
 
 async fn until_leader(raft: &Raft, node_id: u64) -> Result<(), ChangeError> {
-    let mut metrics = raft.metrics();
-    let elected = timeout(ELECTION, metrics.wait_for(|seen| seen.current_leader == Some(node_id))).await;
-    match elected {
-        Ok(Ok(_seen)) => Ok(()),
-        _ => Err(ChangeError::Unavailable(match raft.metrics().borrow().current_leader {
-            Some(other) => format!("node {node_id} was not elected, node {other} leads"),
-            None => format!("node {node_id} was not elected within {} s", ELECTION.as_secs()),
-        })),
+    if wait_for(raft, ELECTION, |seen| seen.current_leader == Some(node_id)).await.is_some() {
+        return Ok(());
     }
+    Err(ChangeError::Unavailable(match raft.metrics().borrow().current_leader {
+        Some(other) => format!("node {node_id} was not elected, node {other} leads"),
+        None => format!("node {node_id} was not elected within {} s", ELECTION.as_secs()),
+    }))
 }
