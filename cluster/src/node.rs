@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use rookery_proto::rookery::cluster::v1::change_request::Change;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -17,6 +18,8 @@ use crate::error::{AskError, ProposeError, SnapshotError, StartError};
 use crate::generation::Generation;
 use crate::identity::{DataDir, Identity, io_error};
 use crate::lease::Lease;
+use crate::membership::pause::Pause;
+use crate::membership::{self, Changed, MembershipError};
 use crate::link::Links;
 use crate::network::server::PeerServer;
 use crate::network::{Admission, Channels, ask};
@@ -147,6 +150,38 @@ impl<R: Replica> Node<R> {
         }
     }
 
+    /// Removes a member for good: it loses its vote, then its place, and its identifier is never heard again. Any node can be
+    /// asked; the leader decides. Refused if the cluster could not commit any more without it.
+    ///
+    /// # Errors
+    /// See [`MembershipError`].
+    pub async fn remove(&self, node_id: u64) -> Result<Changed, MembershipError> {
+        self.change(Change::Remove(node_id)).await
+    }
+
+    /// Makes a learner a voter, of which there are at most five. Any node can be asked; the leader decides.
+    ///
+    /// # Errors
+    /// See [`MembershipError`].
+    pub async fn promote(&self, node_id: u64) -> Result<Changed, MembershipError> {
+        self.change(Change::Promote(node_id)).await
+    }
+
+    /// Makes another voter the leader. Any node can be asked. Returns when that node leads.
+    ///
+    /// # Errors
+    /// See [`MembershipError`].
+    pub async fn transfer_leader(&self, node_id: u64) -> Result<Changed, MembershipError> {
+        self.change(Change::TransferLeaderTo(node_id)).await
+    }
+
+    async fn change(&self, change: Change) -> Result<Changed, MembershipError> {
+        match &self.shared.membership {
+            Some(membership) => membership.router().ask(change).await,
+            None => Err(MembershipError::Refused { reason: "this node runs alone; it has no peers".to_owned() }),
+        }
+    }
+
     /// Makes a snapshot of everything applied so far, unless the newest one covers it, and returns the last log index
     /// that it covers.
     ///
@@ -271,8 +306,21 @@ impl<R: Replica> Prepared<R> {
             Arc::clone(&admission),
         );
         let status = first_status(&guard);
+        let (raft, proposals) = (watch::channel(None).0, Pause::default());
+        let membership = peer_settings.as_ref().map(|settings| {
+            let context = membership::Context {
+                place: Arc::clone(&place),
+                raft: raft.subscribe(),
+                nodes: machine.watch_nodes(),
+                channels: channels.clone(),
+                proposals: proposals.clone(),
+            };
+            membership::Part::new(&options.node_name, settings, context)
+        });
         let shared = Shared {
             peer_settings,
+            membership,
+            proposals,
             service,
             place,
             queue: Arc::new(Queue::new(&options, Arc::clone(&guard))),
@@ -286,7 +334,7 @@ impl<R: Replica> Prepared<R> {
             members: watch::channel(Arc::default()).0,
             admission,
             channels,
-            raft: watch::channel(None).0,
+            raft,
             routes: watch::channel(crate::proposer::lane::Route::None).0,
             initialized: AtomicBool::new(false),
             options,
@@ -314,6 +362,10 @@ impl Own {
             let founded = Identity::found();
             data_dir.save_identity(&founded)?;
             identity = Some(founded);
+        }
+        if identity.is_some() {
+            // After a crash between the two, see `place::settle`.
+            membership::request::discard(&data_dir.path)?;
         }
         let credentials = match (&mut identity, peers) {
             (Some(identity), Some(_)) => Some(place::open_credentials(data_dir, identity)?),

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use openraft::error::{ClientWriteError, RaftError};
@@ -15,12 +15,14 @@ use rookery_proto::rookery::cluster::v1::{JoinRequest, JoinResponse, SetAddress}
 use tokio::sync::{Mutex, watch};
 use tokio::time::timeout;
 
+use super::Context;
 use super::pause::Pause;
 use super::rules::{Refusal, Situation, Warning};
 use crate::generation::Metrics;
 use crate::network::Channels;
 use crate::nodes::Nodes;
 use crate::pki::{Credentials, PeerIdentity};
+use crate::place::Place;
 use crate::raft::{Payload, Peer, Raft};
 use crate::record::{AdmitNode, Batch, RemoveNode, SystemChange, SystemCommand};
 
@@ -28,12 +30,6 @@ use crate::record::{AdmitNode, Batch, RemoveNode, SystemChange, SystemCommand};
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A leader that was just elected is given this long to apply what it found.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The replicated table of nodes, as far as this node has applied the log.
-pub(crate) trait KnownNodes: Send + Sync + 'static {
-    /// A copy of the table.
-    fn nodes(&self) -> Nodes;
-}
 
 /// Why a change was not made.
 #[derive(Debug, thiserror::Error)]
@@ -63,14 +59,14 @@ impl From<RaftError<u64, ClientWriteError<u64, Peer>>> for ChangeError {
 
 /// Makes changes while this node leads.
 pub(crate) struct Changer {
-    pub(super) node_id: u64,
-    pub(super) credentials: Arc<Credentials>,
+    pub(super) place: Arc<OnceLock<Place>>,
     pub(super) raft: watch::Receiver<Option<Raft>>,
-    pub(super) known: Arc<dyn KnownNodes>,
+    /// The replicated table of nodes, as far as this node has applied the log.
+    pub(super) nodes: watch::Receiver<Arc<Nodes>>,
     pub(super) channels: Channels,
     pub(super) proposals: Pause,
     /// Held during a change.
-    serial: Mutex<()>,
+    pub(super) serial: Mutex<()>,
 }
 
 /// What a leader works with during one change.
@@ -81,15 +77,25 @@ pub(super) struct Leading {
 }
 
 impl Changer {
-    pub(crate) fn new(
-        credentials: Arc<Credentials>,
-        raft: watch::Receiver<Option<Raft>>,
-        known: Arc<dyn KnownNodes>,
-        channels: Channels,
-        proposals: Pause,
-    ) -> Changer {
-        let node_id = credentials.identity().node_id;
-        Changer { node_id, credentials, raft, known, channels, proposals, serial: Mutex::new(()) }
+    /// Makes no change before the node has its place in a cluster.
+    pub(crate) fn new(context: Context) -> Changer {
+        let Context { place, raft, nodes, channels, proposals } = context;
+        Changer { place, raft, nodes, channels, proposals, serial: Mutex::new(()) }
+    }
+
+    /// This node's identifier; 0 while it belongs to no cluster.
+    pub(crate) fn node_id(&self) -> u64 {
+        self.place.get().map_or(0, |place| place.origin.node_id)
+    }
+
+    /// What this node needs to certify others.
+    fn credentials(&self) -> Result<&Credentials, ChangeError> {
+        let credentials = self.place.get().and_then(|place| place.credentials.as_ref());
+        credentials.ok_or_else(|| ChangeError::Unavailable("this node has no certificate of a cluster".to_owned()))
+    }
+
+    fn nodes(&self) -> Arc<Nodes> {
+        Arc::clone(&self.nodes.borrow())
     }
 
     /// The Raft core, while there is one.
@@ -101,7 +107,7 @@ impl Changer {
     /// The members with their names and addresses, without those that were removed.
     pub(crate) fn peers(&self) -> BTreeMap<u64, Peer> {
         let Ok(raft) = self.raft() else { return BTreeMap::new() };
-        let nodes = self.known.nodes();
+        let nodes = self.nodes();
         let mut peers = members(&raft.metrics().borrow());
         peers.retain(|node_id, _| !nodes.is_removed(*node_id));
         peers
@@ -183,7 +189,7 @@ impl Changer {
         self.change(async {
             let leading = self.leading().await?;
             leading.situation.can_commit()?;
-            let nodes = self.known.nodes();
+            let nodes = self.nodes();
             let admitted = nodes.admitted(&request.request_id);
             if let Some(node_id) = admitted.filter(|node_id| has_run(&nodes, *node_id)) {
                 let refused = format!("this request was answered before, with identifier {node_id}, which was used");
@@ -193,7 +199,7 @@ impl Changer {
             let leading = self.replace_namesakes(leading, &request.name, admitted).await?;
             let admit = AdmitNode { request_id: request.request_id.clone(), name: request.name.clone() };
             self.system(&leading.raft, SystemChange::Admit(admit)).await?;
-            let node_id = self.known.nodes().admitted(&request.request_id);
+            let node_id = self.nodes().admitted(&request.request_id);
             let node_id = node_id.ok_or_else(|| unconfirmed("the identifier is not known yet"))?;
             let certificate = self.certify(&request, node_id)?;
             let peer = Peer { name: request.name, address: request.address };
@@ -229,16 +235,18 @@ impl Changer {
     }
 
     fn certify(&self, request: &JoinRequest, node_id: u64) -> Result<String, ChangeError> {
-        let cluster_id = self.credentials.identity().cluster_id.clone();
+        let credentials = self.credentials()?;
+        let cluster_id = credentials.identity().cluster_id.clone();
         let identity = PeerIdentity { cluster_id, node_id };
-        let certificate = self.credentials.authority().certify(&request.certificate_request, &identity);
+        let certificate = credentials.authority().certify(&request.certificate_request, &identity);
         certificate.map_err(|error| ChangeError::NotAdmitted(error.to_string()))
     }
 
     fn admission(&self, node_id: u64, certificate: String) -> Result<JoinResponse, ChangeError> {
-        let authority = self.credentials.authority();
+        let credentials = self.credentials()?;
+        let authority = credentials.authority();
         Ok(JoinResponse {
-            cluster_id: self.credentials.identity().cluster_id.clone(),
+            cluster_id: credentials.identity().cluster_id.clone(),
             node_id,
             certificate,
             ca_certificate: authority.certificate_pem().to_owned(),
@@ -326,7 +334,7 @@ impl Changer {
             ChangeError::Unavailable("the leader was elected a moment ago and is not ready yet".to_owned())
         })?;
         if !is_leader(&seen) {
-            let leader = seen.current_leader.filter(|leader| *leader != self.node_id);
+            let leader = seen.current_leader.filter(|leader| *leader != self.node_id());
             return Err(ChangeError::NotLeader { leader });
         }
         self.final_voters(&raft).await?;
@@ -336,14 +344,14 @@ impl Changer {
 
     /// What is known about the members.
     pub(super) fn situation(&self, metrics: &Metrics) -> Situation {
-        let nodes = self.known.nodes();
+        let nodes = self.nodes();
         let voters = voters(metrics);
         let all = members(metrics);
         let last = metrics.last_log_index.unwrap_or_default();
         let lag = metrics.replication.iter().flatten();
         let lag = lag.filter_map(|(id, matched)| Some((*id, last.saturating_sub(matched.as_ref()?.index))));
         Situation {
-            leader: self.node_id,
+            leader: self.node_id(),
             learners: all.keys().copied().filter(|node_id| !voters.contains(node_id)).collect(),
             registered: nodes.registered(),
             removed: nodes.removed(),

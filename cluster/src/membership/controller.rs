@@ -36,8 +36,8 @@ pub(crate) async fn run(router: Router, me: Label, expect_voters: Option<u8>) {
             problems.note("the membership could not be brought in order", &error);
         }
         let is_other = |peer: &crate::raft::Peer| peer.name != me.name || peer.address != me.address;
-        if changer.peers().get(&changer.node_id).is_some_and(is_other)
-            && let Err(error) = router.ask_anybody(announcement(changer.node_id, &me)).await
+        if changer.peers().get(&changer.node_id()).is_some_and(is_other)
+            && let Err(error) = router.ask_anybody(announcement(changer.node_id(), &me)).await
         {
             problems.note("the cluster did not take this node's new name or address", &error);
         }

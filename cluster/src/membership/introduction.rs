@@ -34,10 +34,10 @@ const LOG_AGAIN: Duration = Duration::from_secs(10);
 /// Addresses whose last log line is remembered.
 const LOGGED_MAX: usize = 256;
 
-/// A member, as far as nodes without a certificate may deal with it.
+/// A node, as far as others without a certificate may deal with it.
 pub(crate) trait Host: Send + Sync + 'static {
-    /// The cluster.
-    fn cluster_id(&self) -> String;
+    /// The cluster, once this node belongs to one.
+    fn cluster_id(&self) -> Option<String>;
     /// Where its members can be reached.
     fn member_addresses(&self) -> Vec<String>;
     /// Admits the node, or says why not or whom to ask. The secret was proven.
@@ -83,7 +83,7 @@ impl Introducer {
             .max_encoding_message_size(MESSAGE_BYTES_MAX)
     }
 
-    /// This node is a member from now on.
+    /// Who admits nodes, as soon as it is a member.
     pub(crate) fn set_host(&self, host: Arc<dyn Host>) {
         *self.inner.host.lock() = Some(host);
     }
@@ -104,8 +104,10 @@ impl Introducer {
         seen.into_iter().map(|label| Candidate { name: label.name, address: label.address }).collect()
     }
 
-    fn host(&self) -> Option<Arc<dyn Host>> {
-        self.inner.host.lock().clone()
+    fn member(&self) -> Option<(Arc<dyn Host>, String)> {
+        let host = self.inner.host.lock().clone()?;
+        let cluster_id = host.cluster_id()?;
+        Some((host, cluster_id))
     }
 
     fn answer_hello(&self, request: &HelloRequest) -> HelloResponse {
@@ -117,15 +119,18 @@ impl Introducer {
             expect_voters: u32::from(me.expect_voters.unwrap_or_default()),
             ..HelloResponse::default()
         };
-        if let Some(host) = self.host() {
-            response.cluster_id = host.cluster_id();
-            response.member_addresses = host.member_addresses();
-        } else {
-            self.board(|board| {
-                board.mention(&request.address);
-                request.candidates.iter().for_each(|candidate| board.mention(&candidate.address));
-            });
-            response.candidates = self.candidates();
+        match self.member() {
+            Some((host, cluster_id)) => {
+                response.cluster_id = cluster_id;
+                response.member_addresses = host.member_addresses();
+            }
+            None => {
+                self.board(|board| {
+                    board.mention(&request.address);
+                    request.candidates.iter().for_each(|candidate| board.mention(&candidate.address));
+                });
+                response.candidates = self.candidates();
+            }
         }
         response
     }
@@ -139,7 +144,7 @@ impl Introducer {
         if request.request_id.len() != REQUEST_ID_BYTES {
             return Ok(refused("the request's identifier must have 16 bytes"));
         }
-        let Some(host) = self.host() else {
+        let Some((host, _)) = self.member() else {
             return Ok(refused("the asked node belongs to no cluster itself"));
         };
         let Ok(_slot) = self.inner.joins.try_acquire() else {

@@ -25,14 +25,8 @@ const REPORT: Duration = Duration::from_secs(10);
 /// Members that are asked for admission in one attempt, those included to which others point.
 const ASKED_MAX: usize = 16;
 
-/// The credentials of a new member. They are not on disk yet.
-pub(crate) struct Obtained {
-    pub(crate) credentials: Credentials,
-    /// This node is the first and must begin the log; otherwise it waits for a leader.
-    pub(crate) founded: bool,
-}
-
-/// Gets this node into a cluster. Returns when it is a member, however long that takes.
+/// Gets this node into a cluster. Returns its credentials, not on disk yet, when it is a member, however long that takes.
+/// A founder has the identifier [`FOUNDER_NODE_ID`].
 ///
 /// # Errors
 /// When the data directory cannot be written, or no key can be made.
@@ -41,17 +35,15 @@ pub(crate) async fn obtain_identity(
     dialer: &Dialer,
     data_dir: &Path,
     version: &str,
-) -> Result<Obtained, StartError> {
+) -> Result<Credentials, StartError> {
     let joining = Joining { introducer, dialer, data_dir, version };
     let mut report = Report::default();
     loop {
         match introducer.board(|board| board.decide(Instant::now())) {
-            Decision::Found => {
-                return Ok(Obtained { credentials: found().map_err(no_credentials(data_dir))?, founded: true });
-            }
+            Decision::Found => return found().map_err(no_credentials(data_dir)),
             Decision::Wait(reason) => report.waiting(&reason),
             Decision::Join { cluster_id, addresses } => match joining.join(&cluster_id, addresses).await? {
-                Ok(credentials) => return Ok(Obtained { credentials, founded: false }),
+                Ok(credentials) => return Ok(credentials),
                 Err(reason) => report.waiting(&format!("cluster {cluster_id} does not admit this node: {reason}")),
             },
         }

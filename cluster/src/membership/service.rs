@@ -111,7 +111,7 @@ impl Router {
             if !matches!(answer, Err(MembershipError::Unavailable { .. })) {
                 break;
             }
-            if node_id != self.changer.node_id {
+            if node_id != self.changer.node_id() {
                 let request = ChangeRequest { change: Some(change.clone()), hops: 0 };
                 answer = match self.send_on(node_id, request).await {
                     Ok(response) if response.refused.is_empty() => Ok(Changed::default()),
@@ -149,8 +149,8 @@ impl Membership for Router {
 }
 
 impl Host for Router {
-    fn cluster_id(&self) -> String {
-        self.changer.credentials.identity().cluster_id.clone()
+    fn cluster_id(&self) -> Option<String> {
+        self.changer.place.get().map(|place| place.cluster_id.clone())
     }
 
     fn member_addresses(&self) -> Vec<String> {

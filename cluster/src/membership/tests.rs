@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 use super::bootstrap::{Label, Myself};
 use super::dial::{DialError, Dialer};
 use super::introduction::{Host, Introducer};
-use super::obtain::{Obtained, obtain_identity};
+use super::obtain::obtain_identity;
 use super::proof::{JoinSecret, nonce, random};
 use super::request;
 use crate::network::Admission;
@@ -59,7 +59,7 @@ impl Peer {
         Peer { introducer, dialer, address, dir: tempfile::tempdir().unwrap(), _server: server }
     }
 
-    fn obtain(&self) -> JoinHandle<Obtained> {
+    fn obtain(&self) -> JoinHandle<Credentials> {
         let (introducer, dialer) = (self.introducer.clone(), self.dialer.clone());
         let dir = self.dir.path().to_owned();
         tokio::spawn(async move { obtain_identity(&introducer, &dialer, &dir, "test").await.unwrap() })
@@ -94,8 +94,8 @@ struct Certifier {
 }
 
 impl Host for Certifier {
-    fn cluster_id(&self) -> String {
-        self.credentials.identity().cluster_id.clone()
+    fn cluster_id(&self) -> Option<String> {
+        Some(self.credentials.identity().cluster_id.clone())
     }
 
     fn member_addresses(&self) -> Vec<String> {
@@ -109,10 +109,11 @@ impl Host for Certifier {
         let mut given = self.given.lock();
         let next = given.len() as u64 + 2;
         let node_id = *given.entry(request.request_id.to_vec()).or_insert(next);
-        let identity = PeerIdentity { cluster_id: self.cluster_id(), node_id };
+        let cluster_id = self.credentials.identity().cluster_id.clone();
+        let identity = PeerIdentity { cluster_id: cluster_id.clone(), node_id };
         let authority = self.credentials.authority();
         let response = JoinResponse {
-            cluster_id: self.cluster_id(),
+            cluster_id,
             node_id,
             certificate: authority.certify(&request.certificate_request, &identity).unwrap(),
             ca_certificate: authority.certificate_pem().to_owned(),
@@ -121,6 +122,17 @@ impl Host for Certifier {
         };
         Box::pin(std::future::ready(response))
     }
+}
+
+/// Looks again and again, until the condition holds.
+async fn until(mut holds: impl FnMut() -> bool) {
+    let mut tick = tokio::time::interval(Duration::from_millis(10));
+    within(async {
+        while !holds() {
+            tick.tick().await;
+        }
+    })
+    .await;
 }
 
 async fn within<T>(future: impl Future<Output = T>) -> T {
@@ -143,23 +155,18 @@ async fn three_nodes_found_one_cluster_also_when_one_is_late() {
     let (c, b) = (start("c"), start("b"));
     let (joins_c, joins_b) = (c.obtain(), b.obtain());
     // Both see each other and wait for the third.
-    within(async {
-        while c.introducer.board(|board| board.sees().len()) < 2 || b.introducer.board(|board| board.sees().len()) < 2 {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    let sees = |peer: &Peer| peer.introducer.board(|board| board.sees().len());
+    until(|| sees(&b) == 2 && sees(&c) == 2).await;
     assert!(!joins_b.is_finished() && !joins_c.is_finished());
     let a = start("a");
     let founded = within(a.obtain()).await.unwrap();
-    assert!(founded.founded);
-    assert_eq!(founded.credentials.identity().node_id, 1);
-    let cluster_id = founded.credentials.identity().cluster_id.clone();
-    let _host = a.host(founded.credentials);
+    assert_eq!(founded.identity().node_id, 1);
+    let cluster_id = founded.identity().cluster_id.clone();
+    let _host = a.host(founded);
     for joins in [joins_b, joins_c] {
         let joined = within(joins).await.unwrap();
-        assert!(!joined.founded);
-        assert_eq!(joined.credentials.identity().cluster_id, cluster_id);
+        assert_ne!(joined.identity().node_id, 1);
+        assert_eq!(joined.identity().cluster_id, cluster_id);
     }
 }
 
@@ -172,37 +179,29 @@ async fn nobody_founds_while_the_founder_is_away() {
     let (joins_b, joins_c) = (b.obtain(), c.obtain());
     let founded = within(a.obtain()).await.unwrap();
     // The founder dies before anybody could ask it, and comes back with what it has on disk.
-    founded.credentials.save(a.dir.path()).unwrap();
+    founded.save(a.dir.path()).unwrap();
     let address = a.address;
     drop(a);
     let waits = |peer: &Peer| {
         let decision = peer.introducer.board(|board| board.decide(tokio::time::Instant::now()));
         matches!(decision, super::bootstrap::Decision::Wait(reason) if reason.contains("no answer any more from a"))
     };
-    within(async {
-        while !waits(&b) || !waits(&c) {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    until(|| waits(&b) && waits(&c)).await;
     assert!(!joins_b.is_finished() && !joins_c.is_finished());
-    let again = within(async {
-        loop {
-            if let Ok(listener) = std::net::TcpListener::bind(address) {
-                return listener;
-            }
-            tokio::task::yield_now().await;
-        }
+    let mut again = None;
+    until(|| {
+        again = std::net::TcpListener::bind(address).ok();
+        again.is_some()
     })
     .await;
-    let back = Peer::start("a", SECRET, again, &addresses, Some(3));
+    let back = Peer::start("a", SECRET, again.unwrap(), &addresses, Some(3));
     let dir = tempfile::tempdir().unwrap();
-    founded.credentials.save(dir.path()).unwrap();
+    founded.save(dir.path()).unwrap();
     let credentials = Credentials::load(dir.path()).unwrap().unwrap();
     let cluster_id = credentials.identity().cluster_id.clone();
     let _host = back.host(credentials);
     for joins in [joins_b, joins_c] {
-        assert_eq!(within(joins).await.unwrap().credentials.identity().cluster_id, cluster_id);
+        assert_eq!(within(joins).await.unwrap().identity().cluster_id, cluster_id);
     }
 }
 
@@ -211,7 +210,7 @@ async fn a_repeated_request_gets_the_same_identifier_until_it_is_used() {
     let (one, host) = member("one");
     let (socket, _) = listener();
     let joiner = Peer::start("two", SECRET, socket, &[one.address.to_string()], None);
-    let id = |obtained: Obtained| obtained.credentials.identity().node_id;
+    let id = |obtained: Credentials| obtained.identity().node_id;
     assert_eq!(id(within(joiner.obtain()).await.unwrap()), 2);
     assert_eq!(id(within(joiner.obtain()).await.unwrap()), 2, "its answer was lost");
     *host.refuse.lock() = Some(JoinResponse {
@@ -235,7 +234,7 @@ async fn a_joining_node_is_sent_on_to_the_leader() {
     });
     let (socket, _) = listener();
     let joiner = Peer::start("two", SECRET, socket, &[follower.address.to_string()], None);
-    assert_eq!(within(joiner.obtain()).await.unwrap().credentials.identity().node_id, 2);
+    assert_eq!(within(joiner.obtain()).await.unwrap().identity().node_id, 2);
     assert!(host.given.lock().is_empty());
 }
 

@@ -63,8 +63,8 @@ impl Changer {
         if seen.current_leader != Some(from) || seen.current_term != request.term {
             return refused("the node that asks is not the leader of this term");
         }
-        if !voters(&seen).contains(&self.node_id) {
-            return Err(Refusal::NotVoter(self.node_id).into());
+        if !voters(&seen).contains(&self.node_id()) {
+            return Err(Refusal::NotVoter(self.node_id()).into());
         }
         let holds_all = |seen: &Metrics| {
             seen.current_term != request.term || seen.last_log_index.unwrap_or_default() >= wanted
@@ -80,12 +80,12 @@ impl Changer {
 
     /// Tells the other voters that a later term has begun, so that they do not hold on to the leader of `term`.
     async fn end_term(&self, raft: &Raft, term: u64) {
-        let vote = VoteId { term: term + 1, node_id: self.node_id, committed: false };
-        let nowhere = LogId { term: term + 1, leader_id: self.node_id, index: u64::MAX };
+        let vote = VoteId { term: term + 1, node_id: self.node_id(), committed: false };
+        let nowhere = LogId { term: term + 1, leader_id: self.node_id(), index: u64::MAX };
         let request =
             AppendEntriesRequest { vote: Some(vote), previous: Some(nowhere), ..AppendEntriesRequest::default() };
         let voters = voters(&raft.metrics().borrow());
-        let others = voters.into_iter().filter(|node_id| *node_id != self.node_id);
+        let others = voters.into_iter().filter(|node_id| *node_id != self.node_id());
         let tell = |node_id| {
             let (channel, request) = (self.channels.channel(node_id, Purpose::Raft), request.clone());
             async move {
