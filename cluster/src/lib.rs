@@ -21,6 +21,7 @@ pub mod node;
 pub mod options;
 pub mod peer;
 pub mod proposer;
+pub mod recover;
 pub mod replica;
 pub mod status;
 
@@ -52,5 +53,6 @@ pub use node::Node;
 pub use options::{NodeOptions, PeerOptions};
 pub use peer::{BoxFuture, LinkSource, Member, MemberRole, NoPeers, PeerService};
 pub use proposer::Proposer;
+pub use recover::{Recovered, unsafe_new_cluster};
 pub use replica::{NodeChange, Replica, RestoreError, SnapshotView};
 pub use status::{NodeState, NodeStatus};

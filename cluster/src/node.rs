@@ -18,9 +18,9 @@ use crate::error::{AskError, ProposeError, SnapshotError, StartError};
 use crate::generation::Generation;
 use crate::identity::{DataDir, Identity, io_error};
 use crate::lease::Lease;
+use crate::link::Links;
 use crate::membership::pause::Pause;
 use crate::membership::{self, Changed, MembershipError};
-use crate::link::Links;
 use crate::network::server::PeerServer;
 use crate::network::{Admission, Channels, ask};
 use crate::options::{NodeOptions, PeerOptions, PeerSettings};
@@ -178,7 +178,9 @@ impl<R: Replica> Node<R> {
     async fn change(&self, change: Change) -> Result<Changed, MembershipError> {
         match &self.shared.membership {
             Some(membership) => membership.router().ask(change).await,
-            None => Err(MembershipError::Refused { reason: "this node runs alone; it has no peers".to_owned() }),
+            None => {
+                Err(MembershipError::Refused { reason: "this node runs alone; it has no peers".to_owned() })
+            }
         }
     }
 
@@ -393,5 +395,7 @@ fn first_status(guard: &DiskGuard) -> NodeStatus {
     }
 }
 
+#[cfg(test)]
+mod membership_tests;
 #[cfg(test)]
 mod tests;

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use crate::error::StartError;
-use crate::membership;
 use crate::identity::{DataDir, Identity};
+use crate::membership;
 use crate::nodes::FOUNDER_NODE_ID;
 use crate::pki::{Credentials, PeerIdentity, PkiError};
 use crate::proposer::Origin;

@@ -89,17 +89,7 @@ pub(crate) struct Board {
 impl Board {
     pub(crate) fn new(me: Myself) -> Board {
         let addresses = me.join.iter().take(ADDRESSES_MAX).cloned().collect();
-        Board {
-            me,
-            addresses,
-            seen: BTreeMap::new(),
-            clusters: BTreeMap::new(),
-            answered: BTreeSet::new(),
-        }
-    }
-
-    pub(crate) fn me(&self) -> &Myself {
-        &self.me
+        Board { me, addresses, seen: BTreeMap::new(), clusters: BTreeMap::new(), answered: BTreeSet::new() }
     }
 
     /// Whom to ask.
@@ -186,7 +176,10 @@ impl Board {
             format!("{cluster_id} ({})", addresses.join(", "))
         };
         let all: Vec<String> = self.clusters.iter().map(each).collect();
-        format!("the addresses to join belong to different clusters: {}; name one of them only", all.join(" and "))
+        format!(
+            "the addresses to join belong to different clusters: {}; name one of them only",
+            all.join(" and ")
+        )
     }
 
     /// Why this node does not found yet.
@@ -196,15 +189,31 @@ impl Board {
         if ambiguous.is_some() {
             return ambiguous;
         }
-        let silent: Vec<&str> =
-            self.me.join.iter().filter(|address| !self.answered.contains(*address)).map(String::as_str).collect();
+        let silent: Vec<&str> = self
+            .me
+            .join
+            .iter()
+            .filter(|address| !self.answered.contains(*address))
+            .map(String::as_str)
+            .collect();
         if everyone.len() < expected || expected == 1 && !silent.is_empty() {
-            let silent = if silent.is_empty() { String::new() } else { format!("; no answer from {}", silent.join(", ")) };
+            let silent = if silent.is_empty() {
+                String::new()
+            } else {
+                format!("; no answer from {}", silent.join(", "))
+            };
             let known = list(&everyone);
-            return Some(format!("{} of {expected} expected nodes are there: {known}{silent}", everyone.len()));
+            return Some(format!(
+                "{} of {expected} expected nodes are there: {known}{silent}",
+                everyone.len()
+            ));
         }
-        let quiet: BTreeSet<Label> =
-            self.seen.values().filter(|(_, at)| !is_fresh(*at, now)).map(|(old, _)| old.label.clone()).collect();
+        let quiet: BTreeSet<Label> = self
+            .seen
+            .values()
+            .filter(|(_, at)| !is_fresh(*at, now))
+            .map(|(old, _)| old.label.clone())
+            .collect();
         if !quiet.is_empty() {
             return Some(format!("no answer any more from {}", list(&quiet)));
         }
@@ -243,7 +252,10 @@ impl Board {
                 0 => "no number of".to_owned(),
                 number => number.to_string(),
             };
-            format!("{} expects {theirs} voters, this node {expected}; the number must be the same", other.label)
+            format!(
+                "{} expects {theirs} voters, this node {expected}; the number must be the same",
+                other.label
+            )
         })
     }
 }
@@ -317,10 +329,18 @@ mod tests {
         let now = Instant::now();
         let all = ["a", "b", "c"];
         let mut lowest = board("a", Some(3), &all);
-        waits_for(&lowest, now, "1 of 3 expected nodes are there: a at a:8550; no answer from a:8550, b:8550");
+        waits_for(
+            &lowest,
+            now,
+            "1 of 3 expected nodes are there: a at a:8550; no answer from a:8550, b:8550",
+        );
         lowest.note("a:8550", candidate("a", 3, &["a"]), now);
         lowest.note("b:8550", candidate("b", 3, &["a", "b"]), now);
-        waits_for(&lowest, now, "2 of 3 expected nodes are there: a at a:8550, b at b:8550; no answer from c:8550");
+        waits_for(
+            &lowest,
+            now,
+            "2 of 3 expected nodes are there: a at a:8550, b at b:8550; no answer from c:8550",
+        );
         lowest.note("c:8550", candidate("c", 3, &all), now);
         waits_for(&lowest, now, "b at b:8550 does not see c at c:8550 yet");
         lowest.note("b:8550", candidate("b", 3, &["a", "b", "c", "d"]), now);

@@ -91,7 +91,8 @@ impl Changer {
     /// What this node needs to certify others.
     fn credentials(&self) -> Result<&Credentials, ChangeError> {
         let credentials = self.place.get().and_then(|place| place.credentials.as_ref());
-        credentials.ok_or_else(|| ChangeError::Unavailable("this node has no certificate of a cluster".to_owned()))
+        credentials
+            .ok_or_else(|| ChangeError::Unavailable("this node has no certificate of a cluster".to_owned()))
     }
 
     fn nodes(&self) -> Arc<Nodes> {
@@ -150,7 +151,12 @@ impl Changer {
             if leading.peers.get(&node_id) == Some(&peer) {
                 return Ok(());
             }
-            tracing::info!(node_id, name = peer.name, address = peer.address, "a member has a new name or address");
+            tracing::info!(
+                node_id,
+                name = peer.name,
+                address = peer.address,
+                "a member has a new name or address"
+            );
             let changed = ChangeMembers::SetNodes(BTreeMap::from([(node_id, peer)]));
             leading.raft.change_membership(changed, true).await?;
             Ok(())
@@ -180,8 +186,7 @@ impl Changer {
         let metrics = raft.metrics().borrow().clone();
         let situation = self.situation(&metrics);
         let removed = members(&metrics).keys().any(|node_id| situation.removed.contains(node_id));
-        is_leading(&metrics)
-            && (removed || is_joint(&metrics) || situation.next_promotion(wanted).is_some())
+        is_leading(&metrics) && (removed || is_joint(&metrics) || situation.next_promotion(wanted).is_some())
     }
 
     /// Admits a node that has proven the join secret: gives it an identifier and a certificate, and sends it the log.
@@ -192,7 +197,8 @@ impl Changer {
             let nodes = self.nodes();
             let admitted = nodes.admitted(&request.request_id);
             if let Some(node_id) = admitted.filter(|node_id| has_run(&nodes, *node_id)) {
-                let refused = format!("this request was answered before, with identifier {node_id}, which was used");
+                let refused =
+                    format!("this request was answered before, with identifier {node_id}, which was used");
                 return Ok(JoinResponse { refused, request_used: true, ..JoinResponse::default() });
             }
             leading.refuse_taken(&request.name, &request.address, admitted)?;
@@ -203,7 +209,13 @@ impl Changer {
             let node_id = node_id.ok_or_else(|| unconfirmed("the identifier is not known yet"))?;
             let certificate = self.certify(&request, node_id)?;
             let peer = Peer { name: request.name, address: request.address };
-            tracing::info!(node_id, name = peer.name, address = peer.address, version = request.version, "a node joins");
+            tracing::info!(
+                node_id,
+                name = peer.name,
+                address = peer.address,
+                version = request.version,
+                "a node joins"
+            );
             let added = ChangeMembers::SetNodes(BTreeMap::from([(node_id, peer)]));
             leading.raft.change_membership(added, true).await?;
             self.admission(node_id, certificate)
@@ -224,10 +236,16 @@ impl Changer {
         let mut leading = leading;
         for node_id in old {
             leading.situation.removal(node_id).map_err(|refusal| {
-                let reason = format!("node {node_id}, which is gone, has the name {name} and cannot be removed: {refusal}");
+                let reason = format!(
+                    "node {node_id}, which is gone, has the name {name} and cannot be removed: {refusal}"
+                );
                 ChangeError::NotAdmitted(reason)
             })?;
-            tracing::warn!(node_id, name, "a node without data joins under the name of a member that is gone, which is removed");
+            tracing::warn!(
+                node_id,
+                name,
+                "a node without data joins under the name of a member that is gone, which is removed"
+            );
             self.remove_now(&leading, node_id).await?;
             leading = self.leading().await?;
         }
@@ -364,9 +382,8 @@ impl Changer {
 impl Leading {
     /// Refuses a name or an address that a member has that is alive.
     fn refuse_taken(&self, name: &str, address: &str, own: Option<u64>) -> Result<(), ChangeError> {
-        let alive = |node_id: &u64| {
-            *node_id == self.situation.leader || self.situation.registered.contains(node_id)
-        };
+        let alive =
+            |node_id: &u64| *node_id == self.situation.leader || self.situation.registered.contains(node_id);
         let others = self.peers.iter().filter(|(node_id, _)| Some(**node_id) != own && alive(node_id));
         for (node_id, peer) in others {
             let taken = if peer.name == name {

@@ -5,17 +5,17 @@
 //! takes changes and sends them on to the leader, which makes them ([`change`], [`transfer`]) as far as the [`rules`] allow. The
 //! [`controller`] makes those that need no operator.
 
-pub(crate) mod bootstrap;
-pub(crate) mod change;
-pub(crate) mod controller;
-pub(crate) mod dial;
-pub(crate) mod introduction;
-pub(crate) mod obtain;
+mod bootstrap;
+mod change;
+mod controller;
+mod dial;
+mod introduction;
+mod obtain;
 pub(crate) mod pause;
-pub(crate) mod proof;
+mod proof;
 pub(crate) mod request;
-pub(crate) mod rules;
-pub(crate) mod service;
+mod rules;
+mod service;
 mod transfer;
 
 use std::path::Path;
@@ -31,6 +31,9 @@ use crate::options::PeerSettings;
 use crate::pki::Credentials;
 use crate::place::Place;
 use crate::raft::Raft;
+pub(crate) use obtain::new_cluster_id;
+pub(crate) use request::new_request_id;
+
 use bootstrap::{Label, Myself};
 use change::Changer;
 use dial::Dialer;

@@ -44,7 +44,9 @@ pub(crate) async fn obtain_identity(
             Decision::Wait(reason) => report.waiting(&reason),
             Decision::Join { cluster_id, addresses } => match joining.join(&cluster_id, addresses).await? {
                 Ok(credentials) => return Ok(credentials),
-                Err(reason) => report.waiting(&format!("cluster {cluster_id} does not admit this node: {reason}")),
+                Err(reason) => {
+                    report.waiting(&format!("cluster {cluster_id} does not admit this node: {reason}"))
+                }
             },
         }
         sleep(if report.rounds == 0 { Duration::ZERO } else { ROUND }).await;

@@ -253,7 +253,11 @@ mod tests {
         ours.sign_hello_request(HERE, &mut request);
         assert_eq!(ours.verify_hello_request(HERE, &request), Ok(()));
         assert_eq!(other.verify_hello_request(HERE, &request), Err(SecretDiffers));
-        assert_eq!(ours.verify_hello_request(ELSEWHERE, &request), Err(SecretDiffers), "passed on or replayed");
+        assert_eq!(
+            ours.verify_hello_request(ELSEWHERE, &request),
+            Err(SecretDiffers),
+            "passed on or replayed"
+        );
         request.candidates[0].address.push('1');
         assert_eq!(ours.verify_hello_request(HERE, &request), Err(SecretDiffers));
         let mut short = HelloRequest { nonce: bytes::Bytes::from_static(b"short"), ..hello() };

@@ -25,6 +25,11 @@ pub(crate) fn load_or_create(data_dir: &Path) -> Result<Vec<u8>, StartError> {
     }
 }
 
+/// The identifier of a new request.
+pub(crate) fn new_request_id() -> Vec<u8> {
+    random(REQUEST_ID_BYTES)
+}
+
 /// Makes sure that the identifier is never used again.
 pub(crate) fn discard(data_dir: &Path) -> Result<(), StartError> {
     let path = path(data_dir);
@@ -36,7 +41,7 @@ pub(crate) fn discard(data_dir: &Path) -> Result<(), StartError> {
 }
 
 fn create(path: &Path) -> Result<Vec<u8>, StartError> {
-    let id = random(REQUEST_ID_BYTES);
+    let id = new_request_id();
     write_atomically(path, &id).map_err(io_error("write", path))?;
     Ok(id)
 }

@@ -138,7 +138,10 @@ impl Membership for Router {
         self.route(request).await.map(Response::new)
     }
 
-    async fn take_over(&self, request: Request<TakeOverRequest>) -> Result<Response<TakeOverResponse>, Status> {
+    async fn take_over(
+        &self,
+        request: Request<TakeOverRequest>,
+    ) -> Result<Response<TakeOverResponse>, Status> {
         let from = authenticated(&request)?;
         let refused = match self.changer.take_over(from, request.into_inner()).await {
             Ok(()) => String::new(),
@@ -164,7 +167,8 @@ impl Host for Router {
             match changer.admit(request).await {
                 Ok(response) => response,
                 Err(ChangeError::NotLeader { leader }) => {
-                    let address = leader.and_then(|leader| changer.peers().remove(&leader)).map(|peer| peer.address);
+                    let address =
+                        leader.and_then(|leader| changer.peers().remove(&leader)).map(|peer| peer.address);
                     let reason = match &address {
                         Some(_) => "the asked node is not the leader",
                         None => "there is no leader at the moment",

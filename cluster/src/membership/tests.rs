@@ -43,7 +43,13 @@ struct Peer {
 }
 
 impl Peer {
-    fn start(name: &str, secret_text: &str, listener: std::net::TcpListener, join: &[String], expect: Option<u8>) -> Peer {
+    fn start(
+        name: &str,
+        secret_text: &str,
+        listener: std::net::TcpListener,
+        join: &[String],
+        expect: Option<u8>,
+    ) -> Peer {
         let address = listener.local_addr().unwrap();
         let me = Myself {
             label: Label { name: name.to_owned(), address: address.to_string() },
@@ -213,11 +219,8 @@ async fn a_repeated_request_gets_the_same_identifier_until_it_is_used() {
     let id = |obtained: Credentials| obtained.identity().node_id;
     assert_eq!(id(within(joiner.obtain()).await.unwrap()), 2);
     assert_eq!(id(within(joiner.obtain()).await.unwrap()), 2, "its answer was lost");
-    *host.refuse.lock() = Some(JoinResponse {
-        refused: "used".to_owned(),
-        request_used: true,
-        ..JoinResponse::default()
-    });
+    *host.refuse.lock() =
+        Some(JoinResponse { refused: "used".to_owned(), request_used: true, ..JoinResponse::default() });
     assert_eq!(id(within(joiner.obtain()).await.unwrap()), 3);
     request::discard(joiner.dir.path()).unwrap();
     assert_eq!(id(within(joiner.obtain()).await.unwrap()), 4, "another directory");

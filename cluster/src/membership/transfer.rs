@@ -43,7 +43,8 @@ impl Changer {
             let request = caught_up(&leading.raft, node_id).await?;
             let channel = self.channels.channel(node_id, Purpose::Raft);
             let channel = channel.map_err(|error| ChangeError::Unavailable(error.to_string()))?;
-            let asked = timeout(CATCH_UP + STEP_DOWN * 2, MembershipClient::new(channel).take_over(request)).await;
+            let asked =
+                timeout(CATCH_UP + STEP_DOWN * 2, MembershipClient::new(channel).take_over(request)).await;
             let answer = asked.map_err(|_elapsed| unconfirmed("the successor does not answer"))?;
             let answer = answer.map_err(|status| unconfirmed(status.message()))?.into_inner();
             if !answer.refused.is_empty() {
@@ -82,8 +83,11 @@ impl Changer {
     async fn end_term(&self, raft: &Raft, term: u64) {
         let vote = VoteId { term: term + 1, node_id: self.node_id(), committed: false };
         let nowhere = LogId { term: term + 1, leader_id: self.node_id(), index: u64::MAX };
-        let request =
-            AppendEntriesRequest { vote: Some(vote), previous: Some(nowhere), ..AppendEntriesRequest::default() };
+        let request = AppendEntriesRequest {
+            vote: Some(vote),
+            previous: Some(nowhere),
+            ..AppendEntriesRequest::default()
+        };
         let voters = voters(&raft.metrics().borrow());
         let others = voters.into_iter().filter(|node_id| *node_id != self.node_id());
         let tell = |node_id| {

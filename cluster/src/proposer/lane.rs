@@ -69,7 +69,11 @@ pub(crate) enum Lane {
         proposals: Pause,
         writes: FuturesUnordered<BoxFuture<'static, Event>>,
     },
-    Remote { batches: mpsc::Sender<ProposeRequest>, incarnation: u64, events: BoxStream<'static, Event> },
+    Remote {
+        batches: mpsc::Sender<ProposeRequest>,
+        incarnation: u64,
+        events: BoxStream<'static, Event>,
+    },
 }
 
 impl Lane {
