@@ -301,6 +301,111 @@ impl SnapshotView for Copied<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::raft::TypeConfig;
+    use crate::record::SnapshotHeader;
+
+    const FORMER: &str = "former";
+
+    struct State;
+
+    impl SnapshotView for State {
+        fn write(&self, sink: &mut dyn std::io::Write) -> std::io::Result<()> {
+            sink.write_all(b"the state")
+        }
+    }
+
+    fn entry(index: u64, payload: EntryPayload<TypeConfig>) -> Entry {
+        Entry { log_id: LogId::new(CommittedLeaderId::new(3, 1), index), payload }
+    }
+
+    /// What node 2 of nodes 1, 2 and 3 has: a snapshot up to entry 4, and entries 5 and 6 behind it, one of which admits node 4.
+    fn member(dir: &Path) -> Arc<DiskGuard> {
+        let data_dir = DataDir::lock(dir).unwrap();
+        let mut identity = Identity::new(FORMER, 2);
+        identity.initialized = true;
+        data_dir.save_identity(&identity).unwrap();
+        let guard = Arc::new(DiskGuard::new(Arc::new(StatvfsProbe), dir, Some(0)).unwrap());
+        let peers =
+            [1, 2, 3].map(|node_id| (node_id, Peer { name: format!("n{node_id}"), ..Peer::default() }));
+        let membership = Membership::new(vec![[1, 2, 3].into()], BTreeMap::from(peers));
+        let log_id = LogId::new(CommittedLeaderId::new(3, 1), 4);
+        let mut nodes = Nodes::default();
+        for request in [b"two", b"tre"] {
+            nodes.apply(1, &admit(request, ""));
+        }
+        let header = SnapshotHeader {
+            last_log_id: Some((&log_id).into()),
+            membership: Some((&membership).into()),
+            membership_log_id: Some((&log_id).into()),
+            nodes: Some(nodes.to_record()),
+            ..SnapshotHeader::default()
+        };
+        let store = SnapshotStore::for_cluster(dir, FORMER, 2, Arc::clone(&guard)).unwrap();
+        store.build(header, &State).unwrap();
+        let admitted = Batch { groups: Vec::new(), system: Some(admit(b"four", "n4")) };
+        let mut entries: Vec<Entry> = (0..=4).map(|index| entry(index, EntryPayload::Blank)).collect();
+        entries.push(entry(5, EntryPayload::Normal(Payload(Arc::new(admitted)))));
+        entries.push(entry(6, EntryPayload::Blank));
+        OfflineLog::open(&dir.join("log")).unwrap().extend(&entries, &Vote::new(3, 1)).unwrap();
+        guard
+    }
+
+    #[test]
+    fn a_recovery_that_is_cut_off_anywhere_is_finished_by_the_next() {
+        for steps in 0..=3 {
+            let dir = tempfile::tempdir().unwrap();
+            let guard = member(dir.path());
+            let former = DataDir::lock(dir.path()).unwrap().read_identity().unwrap().unwrap();
+            let plan = Plan::make(dir.path(), &former, &guard).unwrap();
+            if steps >= 1 {
+                plan.rewrite_snapshot(dir.path(), 2, &guard).unwrap();
+            }
+            if steps >= 2 {
+                plan.extend_log(dir.path()).unwrap();
+            }
+            if steps >= 3 {
+                let identity = PeerIdentity { cluster_id: plan.cluster_id.clone(), node_id: plan.node_id };
+                Credentials::found(&identity).unwrap().save(dir.path()).unwrap();
+            }
+            let refused = DataDir::lock(dir.path()).unwrap().open_identity().unwrap_err();
+            assert!(matches!(refused, StartError::RecoveryUnfinished { .. }), "{refused}");
+
+            let recovered = unsafe_new_cluster(dir.path()).unwrap();
+            assert_eq!(recovered.cluster_id, plan.cluster_id);
+            assert_eq!((recovered.node_id, recovered.last_log_index), (5, 6));
+            assert_eq!(recovered.removed, vec![1, 2, 3, 4]);
+            check_new_cluster(dir.path(), &recovered, guard);
+        }
+    }
+
+    fn check_new_cluster(dir: &Path, recovered: &Recovered, guard: Arc<DiskGuard>) {
+        let identity = DataDir::lock(dir).unwrap().open_identity().unwrap().unwrap();
+        assert_eq!((&identity.cluster_id, identity.node_id), (&recovered.cluster_id, 5));
+        assert!(identity.initialized && identity.certified && identity.incarnation > 1);
+        let credentials = Credentials::load(dir).unwrap().unwrap();
+        assert_eq!(credentials.identity().node_id, 5);
+        let (_, snapshot) = SnapshotStore::open(dir, &recovered.cluster_id, 5, guard).unwrap();
+        let snapshot = snapshot.unwrap();
+        let mut body = String::new();
+        snapshot.body().unwrap().read_to_string(&mut body).unwrap();
+        assert_eq!(body, "the state");
+        let log = OfflineLog::open(&dir.join("log")).unwrap();
+        let known = Known::read(dir, &log, Some(&snapshot)).unwrap();
+        assert_eq!(known.nodes.removed(), [1, 2, 3, 4].into());
+        let mut memberships = Vec::new();
+        let mut terms = Vec::new();
+        log.visit(0, |entry| {
+            terms.push(entry.log_id.leader_id.term);
+            if let EntryPayload::Membership(membership) = &entry.payload {
+                memberships.push(membership.clone());
+            }
+        })
+        .unwrap();
+        assert!(terms.is_sorted() && log.vote().unwrap().leader_id.term >= *terms.last().unwrap());
+        assert_eq!(memberships.len(), 1, "extended once");
+        assert_eq!(memberships[0].voter_ids().collect::<Vec<_>>(), vec![5]);
+        assert_eq!(memberships[0].get_node(&5).unwrap().name, "n2");
+    }
 
     #[test]
     fn a_directory_without_a_cluster_is_refused() {

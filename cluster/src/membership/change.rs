@@ -95,6 +95,11 @@ impl Changer {
             .ok_or_else(|| ChangeError::Unavailable("this node has no certificate of a cluster".to_owned()))
     }
 
+    /// Whether this node was removed, as far as it was told.
+    pub(crate) fn is_removed(&self) -> bool {
+        self.nodes.borrow().is_removed(self.node_id())
+    }
+
     fn nodes(&self) -> Arc<Nodes> {
         Arc::clone(&self.nodes.borrow())
     }
@@ -235,6 +240,11 @@ impl Changer {
         let old: Vec<u64> = namesakes.filter(|node_id| Some(*node_id) != admitted).collect();
         let mut leading = leading;
         for node_id in old {
+            if self.answers(node_id).await {
+                let reason =
+                    format!("node {node_id}, which is alive, has the name {name}; each node needs its own");
+                return Err(ChangeError::NotAdmitted(reason));
+            }
             leading.situation.removal(node_id).map_err(|refusal| {
                 let reason = format!(
                     "node {node_id}, which is gone, has the name {name} and cannot be removed: {refusal}"

@@ -18,7 +18,7 @@ const RETRY: Duration = Duration::from_secs(1);
 /// An error that persists is logged this often.
 const REPORT: Duration = Duration::from_secs(10);
 
-/// Runs until it is aborted. `me` is what the node was started with.
+/// Runs until it is aborted, or the node was removed. `me` is what the node was started with.
 pub(crate) async fn run(router: Router, me: Label, expect_voters: Option<u8>) {
     let wanted = voters_wanted(expect_voters);
     let mut problems = Problems::default();
@@ -30,6 +30,13 @@ pub(crate) async fn run(router: Router, me: Label, expect_voters: Option<u8>) {
             continue;
         }
         let changer = router.changer();
+        if changer.is_removed() {
+            tracing::error!(
+                "this node was removed from its cluster and is not heard any more; \
+                 to join again it needs an empty data directory"
+            );
+            return;
+        }
         if changer.is_untidy(wanted)
             && let Err(error) = changer.tidy(wanted).await
         {

@@ -27,7 +27,9 @@ const CATCH_UP: Duration = Duration::from_secs(2);
 /// Time for one voter to learn of the new term.
 const STEP_DOWN: Duration = Duration::from_millis(500);
 /// Time for the election.
-const ELECTION: Duration = Duration::from_secs(5);
+const ELECTION: Duration = Duration::from_secs(3);
+/// Time for a node to show that it lives.
+const PROBE: Duration = Duration::from_secs(1);
 
 impl Changer {
     /// Makes another voter the leader.
@@ -77,6 +79,15 @@ impl Changer {
         }
         self.end_term(&raft, request.term).await;
         raft.trigger().elect().await.map_err(|fatal| ChangeError::Unavailable(fatal.to_string()))
+    }
+
+    /// Whether the holder of this identifier's certificate answers.
+    pub(super) async fn answers(&self, node_id: u64) -> bool {
+        let Ok(channel) = self.channels.channel(node_id, Purpose::Raft) else { return false };
+        // No leader has term 0, so this is refused, whoever is asked.
+        let asked =
+            timeout(PROBE, MembershipClient::new(channel).take_over(TakeOverRequest::default())).await;
+        asked.is_ok_and(|answer| answer.is_ok())
     }
 
     /// Tells the other voters that a later term has begun, so that they do not hold on to the leader of `term`.

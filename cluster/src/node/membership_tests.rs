@@ -188,6 +188,15 @@ async fn three_nodes_form_one_cluster_and_a_fourth_learns() {
     let refused = peers[2].node.promote(9).await.unwrap_err();
     assert!(refused.to_string().contains("node 9 is not a member"), "{refused}");
 
+    // Its request to join, shown again by an empty directory: the identifier has voted and is not given a second time.
+    let used = fourth.node.shared.machine.nodes().get(4).unwrap().request_id.clone();
+    let empty = tempfile::tempdir().unwrap();
+    std::fs::write(empty.path().join("join.request"), &used).unwrap();
+    let fifth = join("e", empty.path(), &peers[0]).await;
+    assert_eq!(fifth.id(), 5);
+    peers[1].node.remove(5).await.unwrap();
+    fifth.end().await;
+
     peers[2].node.remove(4).await.unwrap();
     for peer in &peers {
         peer.has_roles(&[1, 2, 3], &[]).await;
