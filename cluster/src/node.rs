@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use rookery_proto::rookery::cluster::v1::change_request::Change;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -18,6 +19,8 @@ use crate::generation::Generation;
 use crate::identity::{DataDir, Identity, io_error};
 use crate::lease::Lease;
 use crate::link::Links;
+use crate::membership::pause::Pause;
+use crate::membership::{self, Changed, MembershipError};
 use crate::network::server::PeerServer;
 use crate::network::{Admission, Channels, ask};
 use crate::options::{NodeOptions, PeerOptions, PeerSettings};
@@ -144,6 +147,40 @@ impl<R: Replica> Node<R> {
                 ask::ask_self(&self.shared.service, node_id, question).await
             }
             Some(_) => ask::ask(&self.shared.channels, node_id, question).await,
+        }
+    }
+
+    /// Removes a member for good: it loses its vote, then its place, and its identifier is never heard again. Any node can be
+    /// asked; the leader decides. Refused if the cluster could not commit any more without it.
+    ///
+    /// # Errors
+    /// See [`MembershipError`].
+    pub async fn remove(&self, node_id: u64) -> Result<Changed, MembershipError> {
+        self.change(Change::Remove(node_id)).await
+    }
+
+    /// Makes a learner a voter, of which there are at most five. Any node can be asked; the leader decides.
+    ///
+    /// # Errors
+    /// See [`MembershipError`].
+    pub async fn promote(&self, node_id: u64) -> Result<Changed, MembershipError> {
+        self.change(Change::Promote(node_id)).await
+    }
+
+    /// Makes another voter the leader. Any node can be asked. Returns when that node leads.
+    ///
+    /// # Errors
+    /// See [`MembershipError`].
+    pub async fn transfer_leader(&self, node_id: u64) -> Result<Changed, MembershipError> {
+        self.change(Change::TransferLeaderTo(node_id)).await
+    }
+
+    async fn change(&self, change: Change) -> Result<Changed, MembershipError> {
+        match &self.shared.membership {
+            Some(membership) => membership.router().ask(change).await,
+            None => {
+                Err(MembershipError::Refused { reason: "this node runs alone; it has no peers".to_owned() })
+            }
         }
     }
 
@@ -279,8 +316,21 @@ impl<R: Replica> Prepared<R> {
             Arc::clone(&admission),
         );
         let status = first_status(&guard);
+        let (raft, proposals) = (watch::channel(None).0, Pause::default());
+        let membership = peer_settings.as_ref().map(|settings| {
+            let context = membership::Context {
+                place: Arc::clone(&place),
+                raft: raft.subscribe(),
+                nodes: machine.watch_nodes(),
+                channels: channels.clone(),
+                proposals: proposals.clone(),
+            };
+            membership::Part::new(&options.node_name, settings, context)
+        });
         let shared = Shared {
             peer_settings,
+            membership,
+            proposals,
             service,
             place,
             queue: Arc::new(Queue::new(&options, Arc::clone(&guard))),
@@ -295,7 +345,7 @@ impl<R: Replica> Prepared<R> {
             members_from: Mutex::new(None),
             admission,
             channels,
-            raft: watch::channel(None).0,
+            raft,
             heard: Arc::default(),
             routes: watch::channel(crate::proposer::lane::Route::None).0,
             initialized: AtomicBool::new(false),
@@ -324,6 +374,10 @@ impl Own {
             let founded = Identity::found();
             data_dir.save_identity(&founded)?;
             identity = Some(founded);
+        }
+        if identity.is_some() {
+            // After a crash between the two, see `place::settle`.
+            membership::request::discard(&data_dir.path)?;
         }
         let credentials = match (&mut identity, peers) {
             (Some(identity), Some(_)) => Some(place::open_credentials(data_dir, identity)?),
@@ -355,6 +409,8 @@ fn first_status(guard: &DiskGuard) -> NodeStatus {
 mod cluster_tests;
 #[cfg(test)]
 mod hostile_tests;
+#[cfg(test)]
+mod membership_tests;
 #[cfg(test)]
 mod testbed;
 #[cfg(test)]

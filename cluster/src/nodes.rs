@@ -59,6 +59,11 @@ impl Nodes {
         self.entries.values().filter(|node| node.removed).map(|node| node.node_id).collect()
     }
 
+    /// Every identifier of which something is known.
+    pub(crate) fn all(&self) -> impl Iterator<Item = u64> + '_ {
+        self.entries.keys().copied()
+    }
+
     /// The identifier that a request to join was given.
     pub(crate) fn admitted(&self, request_id: &[u8]) -> Option<u64> {
         let given = |node: &&NodeRecord| !request_id.is_empty() && node.request_id == request_id;

@@ -28,12 +28,20 @@ pub(crate) fn routes<R: Replica>(shared: &Arc<Shared<R>>) -> Routes {
         RaftServer::new(RaftService::new(Arc::clone(shared))).max_decoding_message_size(MESSAGE_BYTES_MAX);
     let link = LinkServer::new(LinkService { shared: Arc::clone(shared) })
         .max_decoding_message_size(MESSAGE_BYTES_MAX);
-    Routes::new(raft).add_service(link)
+    let routes = Routes::new(raft).add_service(link);
+    match &shared.membership {
+        Some(membership) => membership.add_services(routes),
+        None => routes,
+    }
 }
 
 /// Waits until the node has found a place in a cluster.
-pub(crate) async fn obtain_identity<R: Replica>(_shared: &Arc<Shared<R>>) -> Result<Credentials, StartError> {
-    std::future::pending().await
+pub(crate) async fn obtain_identity<R: Replica>(shared: &Arc<Shared<R>>) -> Result<Credentials, StartError> {
+    match &shared.membership {
+        Some(membership) => membership.obtain_identity(&shared.options.data_dir).await,
+        // A node without peers founds its cluster when it is opened.
+        None => std::future::pending().await,
+    }
 }
 
 /// Answers a node that asks for a lease.
@@ -75,6 +83,9 @@ pub(crate) async fn start<R: Replica>(
     if shared.peer_settings.is_none() && is_only_voter {
         serve_alone(shared, raft).await?;
         tasks.spawn(report_own_effects(Arc::clone(shared)));
+    }
+    if let Some(membership) = &shared.membership {
+        tasks.spawn(membership.controller());
     }
     Ok(Parts { tasks })
 }

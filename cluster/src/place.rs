@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::error::StartError;
 use crate::identity::{DataDir, Identity};
+use crate::membership;
 use crate::nodes::FOUNDER_NODE_ID;
 use crate::pki::{Credentials, PeerIdentity, PkiError};
 use crate::proposer::Origin;
@@ -30,6 +31,7 @@ pub(crate) fn settle(data_dir: &DataDir, credentials: &Credentials) -> Result<Id
     let mut identity = Identity::new(cluster_id, *node_id);
     identity.certified = true;
     data_dir.save_identity(&identity)?;
+    membership::request::discard(&data_dir.path)?;
     Ok(identity)
 }
 

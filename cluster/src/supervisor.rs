@@ -18,6 +18,7 @@ use crate::error::{CommandOutcome, ProposeError, StartError, UnavailableReason};
 use crate::generation::{Generation, Metrics};
 use crate::identity::{DataDir, Identity};
 use crate::lease::Lease;
+use crate::membership::pause::Pause;
 use crate::network::server::PeerServer;
 use crate::network::{Admission, Channels};
 use crate::nodes::Nodes;
@@ -34,7 +35,7 @@ use crate::raft::{LogId, Raft};
 use crate::replica::Replica;
 use crate::state_machine::Machine;
 use crate::status::{NodeState, NodeStatus};
-use crate::{parts, view};
+use crate::{membership, parts, view};
 
 /// Free space is measured and the status renewed this often.
 const TICK: Duration = Duration::from_secs(1);
@@ -48,6 +49,10 @@ pub(crate) struct Shared<R: Replica> {
     pub(crate) options: NodeOptions,
     /// `None` on a node that runs alone.
     pub(crate) peer_settings: Option<PeerSettings>,
+    /// `None` on a node that runs alone.
+    pub(crate) membership: Option<membership::Part>,
+    /// Holds commands back from the log.
+    pub(crate) proposals: Pause,
     /// The owner of the node, for other nodes.
     pub(crate) service: Arc<dyn PeerService>,
     /// Empty until the node belongs to a cluster.
@@ -228,6 +233,7 @@ pub(crate) fn start_driver<R: Replica>(shared: &Shared<R>) -> JoinHandle<()> {
         shared.place().origin,
         shared.routes.subscribe(),
         shared.channels.clone(),
+        shared.proposals.clone(),
     );
     tokio::spawn(driver.run())
 }

@@ -10,6 +10,7 @@
 mod database;
 mod journal;
 mod mark;
+mod offline;
 mod raft_storage;
 mod rebuild;
 #[cfg(test)]
@@ -31,6 +32,8 @@ use database::{Database, DatabaseError, Recovered};
 use mark::Mark;
 use tail::Tail;
 use writer::Writer;
+
+pub(crate) use offline::OfflineLog;
 
 /// Bytes of entries returned by one read for a peer.
 const READ_BYTES_MAX: usize = 1024 * 1024;

@@ -109,7 +109,8 @@ impl<R: Replica> raft_server::Raft for RaftService<R> {
         if raft.metrics().borrow().state != ServerState::Leader {
             return Err(Status::failed_precondition("this node does not lead"));
         }
-        let intake = Intake { raft, guard: Arc::clone(&self.shared.guard), from };
+        let (guard, proposals) = (Arc::clone(&self.shared.guard), self.shared.proposals.clone());
+        let intake = Intake { raft, guard, proposals, from };
         let (answers, receiver) = mpsc::channel(WINDOW_ENTRIES);
         tokio::spawn(intake.run(request.into_inner(), answers));
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))

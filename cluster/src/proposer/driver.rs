@@ -12,6 +12,7 @@ use super::pending::Pending;
 use super::queue::{Queue, Taken};
 use super::window::{COMMAND_MAX, GivenUp, Window};
 use crate::error::{CommandOutcome, ProposeError, UnavailableReason};
+use crate::membership::pause::Pause;
 use crate::network::Channels;
 
 /// Without a leader for longer than this, commands are refused at once.
@@ -32,6 +33,7 @@ pub(crate) struct Driver<T> {
     origin: Origin,
     routes: watch::Receiver<Route>,
     channels: Channels,
+    proposals: Pause,
     window: Window,
     lane: Option<Lane>,
     /// Whether the lane takes batches.
@@ -49,6 +51,7 @@ impl<T: Send + 'static> Driver<T> {
         origin: Origin,
         routes: watch::Receiver<Route>,
         channels: Channels,
+        proposals: Pause,
     ) -> Driver<T> {
         let now = Instant::now();
         Driver {
@@ -57,6 +60,7 @@ impl<T: Send + 'static> Driver<T> {
             origin,
             routes,
             channels,
+            proposals,
             window: Window::default(),
             lane: None,
             is_open: false,
@@ -129,7 +133,7 @@ impl<T: Send + 'static> Driver<T> {
             return;
         }
         let route = self.routes.borrow_and_update().clone();
-        self.lane = Lane::open(&route, self.origin, &self.channels);
+        self.lane = Lane::open(&route, self.origin, &self.channels, &self.proposals);
         self.is_open = false;
         self.window.rewind();
     }

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 
 use crate::disk::DiskGuard;
+use crate::membership::pause::Pause;
 use crate::options::{BATCH_BYTES_MAX, BATCH_COMMANDS_MAX, COMMAND_BYTES_LIMIT, WINDOW_ENTRIES};
 use crate::raft::{Payload, Raft};
 use crate::record::{self, Batch, Group, SystemChange, SystemCommand};
@@ -23,6 +24,7 @@ type Answer = Result<ProposeResponse, Status>;
 pub(crate) struct Intake {
     pub(crate) raft: Raft,
     pub(crate) guard: Arc<DiskGuard>,
+    pub(crate) proposals: Pause,
     /// Who sends, by its certificate.
     pub(crate) from: u64,
 }
@@ -58,7 +60,9 @@ impl Intake {
             Ok(batch) => batch,
             Err(status) => return std::future::ready(Err(status)).boxed(),
         };
+        let open = self.proposals.pass().await;
         let sent = self.raft.client_write_ff(Payload(Arc::new(batch))).await;
+        drop(open);
         async move {
             let unavailable = || Status::unavailable("the node cannot write");
             let written = sent.map_err(|_fatal| unavailable())?.await.map_err(|_gone| unavailable())?;
