@@ -27,6 +27,7 @@ pub mod status;
 mod dedup;
 mod generation;
 mod identity;
+mod liveness;
 mod log_store;
 mod network;
 mod nodes;
