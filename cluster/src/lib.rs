@@ -24,6 +24,7 @@ pub mod proposer;
 pub mod replica;
 pub mod status;
 
+mod applied;
 mod dedup;
 mod generation;
 mod identity;

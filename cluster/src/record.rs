@@ -137,6 +137,13 @@ pub(crate) struct GiveUpNode {
     /// For operators.
     #[prost(enumeration = "GiveUpReason", tag = "3")]
     pub(crate) reason: i32,
+    /// The term of the leader that decided so, 0 if the node ends itself. The decision counts only in an entry of that
+    /// leader: another one may have let the node serve on.
+    #[prost(uint64, tag = "4")]
+    pub(crate) decided_in_term: u64,
+    /// Its Raft identifier.
+    #[prost(uint64, tag = "5")]
+    pub(crate) decided_by: u64,
 }
 
 /// Why a node is given up.

@@ -13,9 +13,8 @@ use openraft::storage::RaftStateMachine;
 use openraft::{AnyError, EntryPayload, OptionalSend, RaftSnapshotBuilder, StorageIOError};
 use parking_lot::Mutex;
 
-use crate::barrier::Barrier;
+use crate::applied::Applied;
 use crate::dedup::DedupTable;
-use crate::effects::Effects;
 use crate::error::{CommandOutcome, ProposeError, UnavailableReason};
 use crate::nodes::Nodes;
 use crate::proposer::batcher::Origin;
@@ -23,8 +22,10 @@ use crate::proposer::pending::Pending;
 use crate::raft::{
     Entry, LogId, Peer, Snapshot, SnapshotFile, SnapshotMeta, StorageError, StoredMembership, TypeConfig,
 };
-use crate::record::{self, Batch, LogIdRecord, MembershipRecord, SnapshotHeader, SystemCommand};
-use crate::replica::{Replica, RestoreError, SnapshotView};
+use crate::record::{
+    self, Batch, GiveUpReason, LogIdRecord, MembershipRecord, SnapshotHeader, SystemChange, SystemCommand,
+};
+use crate::replica::{NodeChange, Replica, RestoreError, SnapshotView};
 use crate::snapshot::format::Verified;
 use crate::snapshot::store::SnapshotStore;
 
@@ -34,8 +35,7 @@ pub(crate) struct Machine<R: Replica> {
     pending: Arc<Pending<R::Response>>,
     snapshots: Arc<SnapshotStore>,
     origin: Origin,
-    effects: Arc<Effects>,
-    barrier: Barrier,
+    applied: Arc<Applied>,
     /// Held while commands are applied: this makes the applies of two Raft cores follow each other.
     state: Mutex<State>,
     /// Index behind the last entry applied, for those who must not wait for the lock.
@@ -70,22 +70,27 @@ enum ApplyError {
 /// Own commands that were applied, and their responses.
 type Answered<T> = (u64, Vec<T>);
 
+/// What an entry brought about besides the new state; told to those who wait without the machine's lock.
+struct Outcome<T> {
+    answered: Vec<Answered<T>>,
+    /// The table of nodes, if it has changed.
+    nodes: Option<(Nodes, NodeChange, GiveUpReason)>,
+}
+
 impl<R: Replica> Machine<R> {
     pub(crate) fn new(
         replica: Arc<R>,
         pending: Arc<Pending<R::Response>>,
         snapshots: Arc<SnapshotStore>,
         origin: Origin,
-        effects: Arc<Effects>,
-        barrier: Barrier,
+        applied: Arc<Applied>,
     ) -> Machine<R> {
         Machine {
             replica,
             pending,
             snapshots,
             origin,
-            effects,
-            barrier,
+            applied,
             state: Mutex::default(),
             applied_next: AtomicU64::new(0),
             applied_bytes: AtomicU64::new(0),
@@ -129,42 +134,41 @@ impl<R: Replica> Machine<R> {
         state.membership = membership;
         state.dedup = DedupTable::from_records(&header.dedup);
         state.nodes = header.nodes.as_ref().map(Nodes::from_record).unwrap_or_default();
-        self.barrier.set_registered(state.nodes.registered());
-        self.effects.applied(state.last_applied.map_or(0, |id| id.index));
+        let (nodes, last) = (state.nodes.clone(), state.last_applied);
+        drop(state);
+        self.applied.nodes_changed(last.map_or(0, |id| id.index), &nodes, None);
+        self.applied.advance(last);
         Ok(())
     }
 
     fn apply(&self, generation: u64, entries: Vec<Entry>) -> Result<(), ApplyError> {
-        let mut answered = Vec::new();
-        let result = {
-            let mut state = self.state.lock();
-            entries
-                .into_iter()
-                .try_for_each(|entry| self.apply_entry(&mut state, generation, entry, &mut answered))
-        };
-        for (first_sequence, responses) in answered {
-            self.pending.complete(first_sequence, responses);
+        for entry in entries {
+            let log_id = entry.log_id;
+            let Outcome { answered, nodes } = self.apply_entry(generation, entry)?;
+            if let Some((nodes, change, reason)) = nodes {
+                self.applied.nodes_changed(log_id.index, &nodes, Some((change, reason)));
+            }
+            self.applied.advance(Some(log_id));
+            for (first_sequence, responses) in answered {
+                self.pending.complete(first_sequence, responses);
+            }
         }
-        result
+        Ok(())
     }
 
-    fn apply_entry(
-        &self,
-        state: &mut State,
-        generation: u64,
-        entry: Entry,
-        answered: &mut Vec<Answered<R::Response>>,
-    ) -> Result<(), ApplyError> {
+    fn apply_entry(&self, generation: u64, entry: Entry) -> Result<Outcome<R::Response>, ApplyError> {
+        let mut state = self.state.lock();
         if state.generation != generation {
             return Err(ApplyError::Superseded);
         }
         if let Some(fault) = &state.fault {
             return Err(ApplyError::Fault(fault.clone()));
         }
+        let mut outcome = Outcome { answered: Vec::new(), nodes: None };
         match entry.payload {
             EntryPayload::Blank => {}
             EntryPayload::Normal(payload) => {
-                self.apply_batch(state, entry.log_id.index, &payload.0, answered)?;
+                self.apply_batch(&mut state, entry.log_id, &payload.0, &mut outcome)?;
             }
             EntryPayload::Membership(membership) => {
                 state.membership = StoredMembership::new(Some(entry.log_id), membership);
@@ -172,21 +176,21 @@ impl<R: Replica> Machine<R> {
         }
         state.last_applied = Some(entry.log_id);
         self.applied_next.store(entry.log_id.index + 1, Ordering::Release);
-        self.effects.applied(entry.log_id.index);
-        Ok(())
+        Ok(outcome)
     }
 
     fn apply_batch(
         &self,
         state: &mut State,
-        index: u64,
+        log_id: LogId,
         batch: &Batch,
-        answered: &mut Vec<Answered<R::Response>>,
+        outcome: &mut Outcome<R::Response>,
     ) -> Result<(), ApplyError> {
+        let index = log_id.index;
         let bytes = batch.command_bytes() as u64;
         self.applied_bytes.fetch_add(bytes, Ordering::Relaxed);
         if let Some(system) = &batch.system {
-            self.apply_system(state, index, system)?;
+            outcome.nodes = self.apply_system(state, log_id, system)?;
         }
         // Of each group the part that was not applied before: where it starts, its sequence, whose it is.
         let mut fresh: Vec<(&[Bytes], u64, bool)> = Vec::with_capacity(batch.groups.len());
@@ -216,23 +220,36 @@ impl<R: Replica> Machine<R> {
             let rest = responses.split_off(commands.len());
             let of_group = std::mem::replace(&mut responses, rest);
             if own {
-                answered.push((sequence, of_group));
+                outcome.answered.push((sequence, of_group));
             }
         }
         Ok(())
     }
 
     /// Changes the table of nodes and tells the replica, which drops what a node held in an epoch that is over.
-    fn apply_system(&self, state: &mut State, index: u64, command: &SystemCommand) -> Result<(), ApplyError> {
-        let Some(change) = state.nodes.apply(index, command) else { return Ok(()) };
+    fn apply_system(
+        &self,
+        state: &mut State,
+        log_id: LogId,
+        command: &SystemCommand,
+    ) -> Result<Option<(Nodes, NodeChange, GiveUpReason)>, ApplyError> {
+        let index = log_id.index;
+        if is_foreign_decision(command, log_id) {
+            return Ok(None);
+        }
+        let Some(change) = state.nodes.apply(index, command) else { return Ok(None) };
         let told = catch_unwind(AssertUnwindSafe(|| self.replica.node_changed(index, change)));
-        self.barrier.set_registered(state.nodes.registered());
-        told.map_err(|_panic| {
+        if told.is_err() {
             let fault = format!("the replica panicked in log entry {index}");
             tracing::error!(%fault, "the replicated state can no longer be trusted");
             state.fault = Some(fault.clone());
-            ApplyError::Fault(fault)
-        })
+            return Err(ApplyError::Fault(fault));
+        }
+        let reason = match &command.change {
+            Some(SystemChange::GiveUp(given_up)) => given_up.reason(),
+            _ => GiveUpReason::Unspecified,
+        };
+        Ok(Some((state.nodes.clone(), change, reason)))
     }
 
     /// What the cluster knows about its nodes, as far as this node has applied the log.
@@ -277,6 +294,18 @@ impl<R: Replica> Machine<R> {
             nodes: Some(state.nodes.to_record()),
         };
         (header, self.replica.view(), self.applied_bytes.load(Ordering::Relaxed))
+    }
+}
+
+/// Whether a leader decided to give a node up, but another one wrote the decision to the log: the first was replaced while
+/// it was proposing, and the node may have got a lease since.
+fn is_foreign_decision(command: &SystemCommand, log_id: LogId) -> bool {
+    match &command.change {
+        Some(SystemChange::GiveUp(given_up)) if given_up.decided_in_term != 0 => {
+            let leader = log_id.leader_id;
+            (leader.term, leader.node_id) != (given_up.decided_in_term, given_up.decided_by)
+        }
+        _ => false,
     }
 }
 
