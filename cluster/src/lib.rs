@@ -32,6 +32,7 @@ mod liveness;
 mod log_store;
 mod network;
 mod nodes;
+mod pki;
 mod raft;
 mod record;
 mod snapshot;
