@@ -7,11 +7,13 @@ use openraft::{Config, ServerState, SnapshotPolicy};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::error::StartError;
+use crate::error::{CommandOutcome, ProposeError, StartError, UnavailableReason};
+use crate::liveness::{LivenessTasks, Propose};
 use crate::log_store::LogStore;
-use crate::network::LoneNode;
+use crate::network::{Channels, LoneNode};
 use crate::proposer::batcher;
-use crate::raft::{Peer, Raft};
+use crate::raft::{Payload, Peer, Raft};
+use crate::record::{Batch, SystemCommand};
 use crate::replica::Replica;
 use crate::supervisor::Shared;
 
@@ -29,6 +31,7 @@ pub(crate) struct Generation {
     pub(crate) raft: Raft,
     pub(crate) log: LogStore,
     batcher: JoinHandle<()>,
+    liveness: LivenessTasks,
 }
 
 pub(crate) type Metrics = openraft::RaftMetrics<u64, Peer>;
@@ -58,7 +61,8 @@ impl Generation {
             raft.clone(),
             shared.origin,
         ));
-        Ok(Generation { raft, log, batcher })
+        let liveness = shared.liveness.start(&raft, &log, Channels::default(), propose_system(raft.clone()));
+        Ok(Generation { raft, log, batcher, liveness })
     }
 
     /// Waits until the commands that were queued before the gate was closed are committed.
@@ -71,6 +75,7 @@ impl Generation {
     /// Stops the Raft core and closes the files. Afterwards nothing of this generation writes.
     pub(crate) async fn close(self) {
         self.batcher.abort();
+        drop(self.liveness);
         stop_raft(&self.raft, &self.log).await;
     }
 
@@ -78,6 +83,21 @@ impl Generation {
     pub(crate) fn metrics(&self) -> watch::Receiver<Metrics> {
         self.raft.metrics()
     }
+}
+
+/// Changes of the table of nodes go through the Raft core of this node.
+pub(crate) fn propose_system(raft: Raft) -> Propose {
+    Arc::new(move |change| {
+        let raft = raft.clone();
+        let batch = Batch { groups: Vec::new(), system: Some(SystemCommand { change: Some(change) }) };
+        Box::pin(async move {
+            let written = raft.client_write(Payload(Arc::new(batch))).await;
+            written.map(|written| written.log_id.index).map_err(|_| ProposeError::Unavailable {
+                reason: UnavailableReason::NotLeader,
+                outcome: CommandOutcome::Unknown,
+            })
+        })
+    })
 }
 
 async fn start_raft<R: Replica>(shared: &Arc<Shared<R>>, log: &LogStore) -> Result<Raft, StartError> {

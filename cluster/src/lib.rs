@@ -44,6 +44,8 @@ pub use disk::{DiskProbe, DiskSpace};
 pub use effects::{EffectGuard, Effects};
 pub use error::{CommandOutcome, ProposeError, SnapshotError, StartError, UnavailableReason};
 pub use lease::{Lease, Standing};
+pub use liveness::events::{ClusterEvent, ClusterEventKind, ClusterEvents};
+pub use liveness::{Liveness, NodeLiveness};
 pub use link::{LinkLoad, Links};
 pub use node::Node;
 pub use options::NodeOptions;

@@ -9,23 +9,23 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use crate::applied::Applied;
 use crate::barrier::Barrier;
 use crate::disk::DiskGuard;
 use crate::effects::Effects;
 use crate::error::{ProposeError, SnapshotError, StartError};
 use crate::generation::Generation;
 use crate::identity::{DataDir, Identity, io_error};
-use crate::lease::Lease;
+use crate::lease::{Lease, Standing};
 use crate::link::Links;
-use crate::nodes::last_epoch;
+use crate::liveness::events::ClusterEvents;
+use crate::liveness::{Liveness, LivenessControl};
 use crate::options::NodeOptions;
 use crate::peer::PeerService;
 use crate::proposer::Proposer;
 use crate::proposer::batcher::Origin;
 use crate::proposer::pending::Pending;
 use crate::proposer::queue::{Gate, Queue};
-use crate::raft::Payload;
-use crate::record::{Batch, RegisterNode, SystemChange, SystemCommand};
 use crate::replica::Replica;
 use crate::snapshot::format::Verified;
 use crate::snapshot::store::SnapshotStore;
@@ -33,6 +33,8 @@ use crate::state_machine::Machine;
 use crate::status::{NodeState, NodeStatus};
 use crate::supervisor::{self, Request, Shared};
 
+/// How long a lease lasts.
+const LEASE: Duration = Duration::from_secs(5);
 /// Requests to the supervisor that may wait.
 const REQUESTS_MAX: usize = 16;
 /// A request for a snapshot is repeated this often, because the Raft core ignores one while it still counts the
@@ -76,7 +78,9 @@ impl<R: Replica> Node<R> {
             }
             shared.initialized.store(true, std::sync::atomic::Ordering::Relaxed);
         }
-        serve_alone(&shared, &generation).await?;
+        let mut standing = shared.applied.lease.standing();
+        // The sender lives in `shared`, so this cannot fail.
+        let _serving = standing.wait_for(|standing| matches!(standing, Standing::Serving { .. })).await;
         shared.queue.set_gate(Gate::Open);
         let (requests, receiver) = mpsc::channel(REQUESTS_MAX);
         let mut status = shared.status.subscribe();
@@ -109,13 +113,25 @@ impl<R: Replica> Node<R> {
     /// Whether this node may serve clients.
     #[must_use]
     pub fn lease(&self) -> Lease {
-        self.shared.lease.clone()
+        self.shared.applied.lease.clone()
     }
 
     /// Waits until an entry is in effect everywhere.
     #[must_use]
     pub fn barrier(&self) -> Barrier {
-        self.shared.barrier.clone()
+        self.shared.applied.barrier.clone()
+    }
+
+    /// How this node stands in its cluster, and what it knows of the others while it leads.
+    #[must_use]
+    pub fn liveness(&self) -> Liveness {
+        self.shared.liveness.report()
+    }
+
+    /// What happened to the cluster lately, as this node saw it.
+    #[must_use]
+    pub fn events(&self) -> ClusterEvents {
+        self.shared.applied.events.clone()
     }
 
     /// The links to the other nodes.
@@ -180,29 +196,6 @@ impl<R: Replica> Node<R> {
     }
 }
 
-/// Registers a node without peers. It hears from a quorum, itself, as long as it runs.
-async fn serve_alone<R: Replica>(shared: &Arc<Shared<R>>, generation: &Generation) -> Result<(), StartError> {
-    let Origin { node_id, incarnation } = shared.origin;
-    let after_epoch = shared.machine.nodes().get(node_id).map_or(0, last_epoch);
-    let register = SystemChange::Register(RegisterNode { node_id, incarnation, after_epoch });
-    let batch = Batch { groups: Vec::new(), system: Some(SystemCommand { change: Some(register) }) };
-    let written = generation.raft.client_write(Payload(Arc::new(batch))).await;
-    written.map_err(|error| StartError::Raft { reason: error.to_string() })?;
-    let epoch = shared.machine.nodes().epoch(node_id).unwrap_or_default();
-    shared.lease.extend(epoch, u64::MAX);
-    let (barrier, mut effective) = (shared.barrier.clone(), shared.effects.watch());
-    tokio::spawn(async move {
-        loop {
-            let index = *effective.borrow_and_update();
-            barrier.report(node_id, index);
-            if effective.changed().await.is_err() {
-                return;
-            }
-        }
-    });
-    Ok(())
-}
-
 /// A node whose files are open except for the log.
 struct Prepared<R: Replica> {
     shared: Arc<Shared<R>>,
@@ -222,15 +215,10 @@ impl<R: Replica> Prepared<R> {
         let snapshots = Arc::new(snapshots);
         let origin = Origin { node_id: identity.node_id, incarnation: identity.incarnation };
         let pending = Arc::new(Pending::default());
-        let barrier = Barrier::default();
-        let machine = Machine::new(
-            replica,
-            Arc::clone(&pending),
-            Arc::clone(&snapshots),
-            origin,
-            Arc::clone(&effects),
-            barrier.clone(),
-        );
+        let applied = Arc::new(Applied::new(effects));
+        applied.set_origin(origin);
+        let machine =
+            Machine::new(replica, Arc::clone(&pending), Arc::clone(&snapshots), origin, Arc::clone(&applied));
         restore(&machine, &snapshots, newest)?;
         let status = NodeStatus {
             state: NodeState::Starting,
@@ -253,9 +241,8 @@ impl<R: Replica> Prepared<R> {
             machine: Arc::new(machine),
             snapshots,
             guard,
-            effects,
-            barrier,
-            lease: Lease::default(),
+            liveness: LivenessControl::new(Arc::clone(&applied), LEASE, String::new()),
+            applied,
             status: watch::channel(status).0,
             initialized: AtomicBool::new(identity.initialized),
             options,

@@ -8,13 +8,12 @@ use openraft::ServerState;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
-use crate::barrier::Barrier;
+use crate::applied::Applied;
 use crate::disk::DiskGuard;
-use crate::effects::Effects;
 use crate::error::{CommandOutcome, ProposeError, UnavailableReason};
 use crate::generation::{Generation, Metrics};
 use crate::identity::DataDir;
-use crate::lease::Lease;
+use crate::liveness::LivenessControl;
 use crate::options::NodeOptions;
 use crate::proposer::batcher::Origin;
 use crate::proposer::pending::Pending;
@@ -41,9 +40,8 @@ pub(crate) struct Shared<R: Replica> {
     pub(crate) machine: Arc<Machine<R>>,
     pub(crate) snapshots: Arc<SnapshotStore>,
     pub(crate) guard: Arc<DiskGuard>,
-    pub(crate) effects: Arc<Effects>,
-    pub(crate) barrier: Barrier,
-    pub(crate) lease: Lease,
+    pub(crate) applied: Arc<Applied>,
+    pub(crate) liveness: LivenessControl,
     pub(crate) status: watch::Sender<NodeStatus>,
     /// Whether the log has held a vote; see `identity`.
     pub(crate) initialized: std::sync::atomic::AtomicBool,
@@ -156,6 +154,7 @@ pub(crate) async fn run<R: Replica>(
                 let failure = fault.clone().unwrap_or(reason);
                 tracing::error!(%failure, %state, "the node stopped committing");
                 shared.refuse(why);
+                shared.liveness.down(&failure, fault.is_some());
                 shared.publish_down(state, Some(failure));
                 generation.close().await;
                 // A command may have slipped in between the two; the batcher is gone now.
@@ -273,6 +272,7 @@ async fn until_shutdown(requests: &mut mpsc::Receiver<Request>) {
 
 /// Commits what is queued and closes everything.
 async fn end<R: Replica>(shared: &Shared<R>, mut generation: Generation) {
+    shared.liveness.retire().await;
     shared.queue.set_gate(Gate::Closing);
     if tokio::time::timeout(DRAIN_MAX, generation.drain()).await.is_err() {
         tracing::warn!("commands were still waiting when the node ended");

@@ -181,6 +181,16 @@ impl Grants {
         Grants { settings, leadership: None }
     }
 
+    /// Whose grants these are.
+    pub(crate) fn own_id(&self) -> u64 {
+        self.settings.own_id
+    }
+
+    /// The term in which this node leads.
+    pub(crate) fn term(&self) -> Option<u64> {
+        self.leadership.as_ref().map(|leadership| leadership.beginning.term)
+    }
+
     /// This node leads. Changes nothing when it is known already.
     pub(crate) fn lead(&mut self, beginning: Beginning, now: u64) {
         if self.is_leading(beginning.term, beginning.generation) {

@@ -71,8 +71,7 @@ impl StoreBuilder<TypeConfig, LogStore, StateMachine<Empty>, Guard> for Builder 
             Arc::default(),
             Arc::new(snapshots),
             origin,
-            crate::Effects::new(),
-            crate::Barrier::default(),
+            Arc::new(crate::applied::Applied::new(crate::Effects::new())),
         );
         let machine = Arc::new(machine).next_generation();
         Ok((Guard { log: log.clone(), _dir: dir }, log, machine))
