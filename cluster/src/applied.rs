@@ -9,8 +9,10 @@ use crate::barrier::Barrier;
 use crate::effects::Effects;
 use crate::lease::Lease;
 use crate::liveness::events::{ClusterEventKind, ClusterEvents};
+use crate::network::Admission;
 use crate::nodes::Nodes;
-use crate::proposer::batcher::Origin;
+use crate::place::Place;
+use crate::proposer::Origin;
 use crate::raft::LogId;
 use crate::record::GiveUpReason;
 use crate::replica::NodeChange;
@@ -18,8 +20,8 @@ use crate::replica::NodeChange;
 /// Everything outside of the machine that follows the log. Called without the machine's lock, because others are called
 /// back.
 pub(crate) struct Applied {
-    /// This process; unknown until the node belongs to a cluster.
-    origin: OnceLock<Origin>,
+    /// Says who this process is; empty until the node belongs to a cluster, and until then nothing is applied.
+    place: Arc<OnceLock<Place>>,
     last: Mutex<Option<LogId>>,
     nodes: watch::Sender<Arc<Nodes>>,
     /// Index of the entry that `nodes` is of. Held while the table changes, so that it never goes back.
@@ -28,34 +30,39 @@ pub(crate) struct Applied {
     pub(crate) barrier: Barrier,
     pub(crate) lease: Lease,
     pub(crate) events: ClusterEvents,
+    admission: Arc<Admission>,
 }
 
 impl Applied {
-    /// Nothing is applied.
-    pub(crate) fn new(effects: Arc<Effects>) -> Applied {
-        Applied {
-            origin: OnceLock::new(),
+    /// Nothing is applied. From now on the own effects reach the barrier.
+    pub(crate) fn new(
+        place: Arc<OnceLock<Place>>,
+        effects: Arc<Effects>,
+        admission: Arc<Admission>,
+    ) -> Arc<Applied> {
+        let barrier = Barrier::default();
+        let (told, of_place) = (barrier.clone(), Arc::clone(&place));
+        effects.tell(move |index| {
+            if let Some(place) = of_place.get() {
+                told.report(place.origin.node_id, index);
+            }
+        });
+        Arc::new(Applied {
+            place,
             last: Mutex::new(None),
             nodes: watch::channel(Arc::default()).0,
             changed_at: Mutex::new(0),
             effects,
-            barrier: Barrier::default(),
+            barrier,
             lease: Lease::default(),
             events: ClusterEvents::default(),
-        }
-    }
-
-    /// Says who this process is, before anything is applied. Its own effects reach the barrier from then on.
-    pub(crate) fn set_origin(&self, origin: Origin) {
-        if self.origin.set(origin).is_ok() {
-            let barrier = self.barrier.clone();
-            self.effects.tell(move |index| barrier.report(origin.node_id, index));
-        }
+            admission,
+        })
     }
 
     /// Who this process is.
     pub(crate) fn origin(&self) -> Option<Origin> {
-        self.origin.get().copied()
+        self.place.get().map(|place| place.origin)
     }
 
     /// Position of the last entry applied. What it changed in the table of nodes is already in [`Self::nodes`].
@@ -99,6 +106,7 @@ impl Applied {
         };
         self.lease.set_epoch(own, &reason);
         self.nodes.send_replace(Arc::new(nodes.clone()));
+        self.admission.set_removed(nodes.removed());
         drop(changed_at);
         if let Some((change, reason)) = change {
             self.note(index, change, reason);

@@ -5,36 +5,37 @@
 //! handle is refused.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use openraft::storage::RaftStateMachine;
 use openraft::{AnyError, EntryPayload, OptionalSend, RaftSnapshotBuilder, StorageIOError};
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 use crate::applied::Applied;
-use crate::dedup::DedupTable;
+use crate::dedup::{self, Admitted, DedupTable};
 use crate::error::{CommandOutcome, ProposeError, UnavailableReason};
 use crate::nodes::Nodes;
-use crate::proposer::batcher::Origin;
+use crate::place::Place;
+use crate::proposer::Origin;
 use crate::proposer::pending::Pending;
 use crate::raft::{
     Entry, LogId, Peer, Snapshot, SnapshotFile, SnapshotMeta, StorageError, StoredMembership, TypeConfig,
 };
 use crate::record::{
-    self, Batch, GiveUpReason, LogIdRecord, MembershipRecord, SnapshotHeader, SystemChange, SystemCommand,
+    self, Batch, GiveUpReason, Group, LogIdRecord, MembershipRecord, SnapshotHeader, SystemChange,
+    SystemCommand,
 };
 use crate::replica::{NodeChange, Replica, RestoreError, SnapshotView};
 use crate::snapshot::format::Verified;
-use crate::snapshot::store::SnapshotStore;
 
 /// The replica together with what must change in step with it.
 pub(crate) struct Machine<R: Replica> {
     replica: Arc<R>,
     pending: Arc<Pending<R::Response>>,
-    snapshots: Arc<SnapshotStore>,
-    origin: Origin,
+    place: Arc<OnceLock<Place>>,
     applied: Arc<Applied>,
     /// Held while commands are applied: this makes the applies of two Raft cores follow each other.
     state: Mutex<State>,
@@ -70,26 +71,26 @@ enum ApplyError {
 /// Own commands that were applied, and their responses.
 type Answered<T> = (u64, Vec<T>);
 
+/// The new table of nodes, and what this means for the replica.
+type ChangedNodes = (Nodes, Option<(NodeChange, GiveUpReason)>);
+
 /// What an entry brought about besides the new state; told to those who wait without the machine's lock.
 struct Outcome<T> {
     answered: Vec<Answered<T>>,
-    /// The table of nodes, if it has changed.
-    nodes: Option<(Nodes, NodeChange, GiveUpReason)>,
+    nodes: Option<ChangedNodes>,
 }
 
 impl<R: Replica> Machine<R> {
     pub(crate) fn new(
         replica: Arc<R>,
         pending: Arc<Pending<R::Response>>,
-        snapshots: Arc<SnapshotStore>,
-        origin: Origin,
+        place: Arc<OnceLock<Place>>,
         applied: Arc<Applied>,
     ) -> Machine<R> {
         Machine {
             replica,
             pending,
-            snapshots,
-            origin,
+            place,
             applied,
             state: Mutex::default(),
             applied_next: AtomicU64::new(0),
@@ -101,6 +102,10 @@ impl<R: Replica> Machine<R> {
     /// Index of the last entry applied.
     pub(crate) fn applied_index(&self) -> Option<u64> {
         self.applied_next.load(Ordering::Acquire).checked_sub(1)
+    }
+
+    fn place(&self) -> &Place {
+        self.place.get().expect("a Raft core runs only on a node that has a place in a cluster")
     }
 
     /// Why the replica can no longer be trusted, if so.
@@ -134,10 +139,14 @@ impl<R: Replica> Machine<R> {
         state.membership = membership;
         state.dedup = DedupTable::from_records(&header.dedup);
         state.nodes = header.nodes.as_ref().map(Nodes::from_record).unwrap_or_default();
+        let Origin { node_id, incarnation } = self.place().origin;
+        let applied_unseen = state.dedup.last(node_id, incarnation);
         let (nodes, last) = (state.nodes.clone(), state.last_applied);
         drop(state);
         self.applied.nodes_changed(last.map_or(0, |id| id.index), &nodes, None);
         self.applied.advance(last);
+        // The snapshot of another node holds the effects of own commands, but not their responses.
+        self.pending.applied_unseen(applied_unseen, &UNKNOWN);
         Ok(())
     }
 
@@ -145,8 +154,8 @@ impl<R: Replica> Machine<R> {
         for entry in entries {
             let log_id = entry.log_id;
             let Outcome { answered, nodes } = self.apply_entry(generation, entry)?;
-            if let Some((nodes, change, reason)) = nodes {
-                self.applied.nodes_changed(log_id.index, &nodes, Some((change, reason)));
+            if let Some((nodes, change)) = nodes {
+                self.applied.nodes_changed(log_id.index, &nodes, change);
             }
             self.applied.advance(Some(log_id));
             for (first_sequence, responses) in answered {
@@ -195,16 +204,21 @@ impl<R: Replica> Machine<R> {
         // Of each group the part that was not applied before: where it starts, its sequence, whose it is.
         let mut fresh: Vec<(&[Bytes], u64, bool)> = Vec::with_capacity(batch.groups.len());
         for group in &batch.groups {
-            let origin = Origin { node_id: group.node_id, incarnation: group.incarnation };
-            let first = group.first_sequence;
-            let repeated = state.dedup.admit(origin.node_id, origin.incarnation, first, group.commands.len());
-            let own = origin == self.origin;
-            if own && repeated > 0 {
-                // Normally answered when they were applied; whoever still waits can learn no more.
-                self.pending.fail(first, first + repeated as u64, &UNKNOWN);
-            }
-            if repeated < group.commands.len() {
-                fresh.push((&group.commands[repeated..], first + repeated as u64, own));
+            let Group { node_id, incarnation, first_sequence, after_sequence, .. } = *group;
+            let own = Origin { node_id, incarnation } == self.place().origin;
+            let place = dedup::Place { node_id, incarnation, after_sequence, first_sequence };
+            match state.dedup.admit(place, group.commands.len()) {
+                Admitted::Gap if own => self.pending.gap(),
+                Admitted::Gap => {}
+                Admitted::Except(repeated) => {
+                    if own && repeated > 0 {
+                        // Normally answered when they were applied; whoever still waits can learn no more.
+                        self.pending.applied_unseen(first_sequence + repeated as u64 - 1, &UNKNOWN);
+                    }
+                    if repeated < group.commands.len() {
+                        fresh.push((&group.commands[repeated..], first_sequence + repeated as u64, own));
+                    }
+                }
             }
         }
         let mut responses = match fresh.as_slice() {
@@ -232,12 +246,14 @@ impl<R: Replica> Machine<R> {
         state: &mut State,
         log_id: LogId,
         command: &SystemCommand,
-    ) -> Result<Option<(Nodes, NodeChange, GiveUpReason)>, ApplyError> {
+    ) -> Result<Option<ChangedNodes>, ApplyError> {
         let index = log_id.index;
         if is_foreign_decision(command, log_id) {
             return Ok(None);
         }
-        let Some(change) = state.nodes.apply(index, command) else { return Ok(None) };
+        let Some(change) = state.nodes.apply(index, command) else {
+            return Ok(Some((state.nodes.clone(), None)));
+        };
         let told = catch_unwind(AssertUnwindSafe(|| self.replica.node_changed(index, change)));
         if told.is_err() {
             let fault = format!("the replica panicked in log entry {index}");
@@ -249,12 +265,22 @@ impl<R: Replica> Machine<R> {
             Some(SystemChange::GiveUp(given_up)) => given_up.reason(),
             _ => GiveUpReason::Unspecified,
         };
-        Ok(Some((state.nodes.clone(), change, reason)))
+        Ok(Some((state.nodes.clone(), Some((change, reason)))))
     }
 
     /// What the cluster knows about its nodes, as far as this node has applied the log.
-    pub(crate) fn nodes(&self) -> Nodes {
-        self.state.lock().nodes.clone()
+    pub(crate) fn nodes(&self) -> Arc<Nodes> {
+        self.applied.nodes()
+    }
+
+    /// [`Self::nodes`], now and whenever it changes.
+    pub(crate) fn watch_nodes(&self) -> watch::Receiver<Arc<Nodes>> {
+        self.applied.watch_nodes()
+    }
+
+    /// Voters and learners, as far as this node has applied the log.
+    pub(crate) fn membership(&self) -> StoredMembership {
+        self.state.lock().membership.clone()
     }
 
     /// Calls the replica and notes a fault when it breaks its contract.
@@ -351,6 +377,7 @@ impl<R: Replica> RaftStateMachine<TypeConfig> for StateMachine<R> {
     async fn begin_receiving_snapshot(&mut self) -> Result<Box<SnapshotFile>, StorageError> {
         let file = self
             .machine
+            .place()
             .snapshots
             .begin_receiving()
             .map_err(|error| StorageIOError::write_snapshot(None, AnyError::new(&error)))?;
@@ -372,7 +399,7 @@ impl<R: Replica> RaftStateMachine<TypeConfig> for StateMachine<R> {
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, StorageError> {
-        Ok(self.machine.snapshots.current())
+        Ok(self.machine.place().snapshots.current())
     }
 }
 
@@ -380,8 +407,8 @@ impl<R: Replica> Machine<R> {
     /// Takes over a snapshot received from a peer: checked, kept, restored, in this order, so that a crash in between
     /// starts from it.
     fn install(&self, meta: &SnapshotMeta, file: &SnapshotFile) -> Result<(), String> {
-        let verified = self.snapshots.verify_received(meta, file)?;
-        self.snapshots.adopt(meta, file).map_err(|error| error.to_string())?;
+        let verified = self.place().snapshots.verify_received(meta, file)?;
+        self.place().snapshots.adopt(meta, file).map_err(|error| error.to_string())?;
         self.restore(&verified).map_err(|error| error.to_string())?;
         self.snapshot_bytes.store(self.applied_bytes.load(Ordering::Relaxed), Ordering::Relaxed);
         Ok(())
@@ -406,11 +433,11 @@ impl<R: Replica> RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder<R> {
         let bytes = self.bytes;
         let built = tokio::task::spawn_blocking(move || {
             let (header, view) = frozen?;
-            let snapshot = machine.snapshots.build(header, view.as_ref()).ok()?;
+            let snapshot = machine.place().snapshots.build(header, view.as_ref()).ok()?;
             machine.snapshot_bytes.fetch_max(bytes, Ordering::Relaxed);
             Some(snapshot)
         });
-        let built = built.await.ok().flatten().or_else(|| self.machine.snapshots.current());
+        let built = built.await.ok().flatten().or_else(|| self.machine.place().snapshots.current());
         Ok(built.unwrap_or_else(|| Snapshot {
             meta: openraft::SnapshotMeta::<u64, Peer>::default(),
             snapshot: Box::new(SnapshotFile { path: std::path::PathBuf::new() }),

@@ -40,7 +40,7 @@ use crate::network::Channels;
 use crate::peer::BoxFuture;
 use crate::raft::{Peer, Raft, Vote};
 use crate::record::{GiveUpNode, GiveUpReason, SystemChange};
-use events::ClusterEventKind;
+use events::{ClusterEventKind, ClusterEvents};
 use grants::{Answer, Beginning, Grants, Ground, Refusal, Request, Settings};
 use registration::Backoff;
 use renewal::Heard;
@@ -197,6 +197,11 @@ impl LivenessControl {
             may_register: answer.may_register,
             giving_up,
         }
+    }
+
+    /// What happened lately.
+    pub(crate) fn events(&self) -> ClusterEvents {
+        self.inner.applied.events.clone()
     }
 
     /// Members that this node cannot reach at the moment, registered or not. Whoever finds out writes it here.

@@ -94,11 +94,22 @@ impl Channels {
         if let Some(channel) = state.kept.get(&(node_id, purpose)) {
             return Ok(channel.clone());
         }
-        let tls = state.tls.clone().ok_or(ChannelError::NoIdentity)?;
-        let address = state.addresses.get(&node_id).cloned().ok_or(ChannelError::UnknownNode(node_id))?;
-        let name = server_name(node_id);
-        let channel = lazy_channel(Target { address, name, tls, source: self.inner.source });
+        let channel = lazy_channel(self.target(&state, node_id)?);
         state.kept.insert((node_id, purpose), channel.clone());
         Ok(channel)
+    }
+
+    /// A channel to a member with a connection that nobody shares and that ends with the channel.
+    ///
+    /// # Errors
+    /// See [`ChannelError`].
+    pub(crate) fn fresh_channel(&self, node_id: u64) -> Result<Channel, ChannelError> {
+        Ok(lazy_channel(self.target(&self.inner.state.lock(), node_id)?))
+    }
+
+    fn target(&self, state: &State, node_id: u64) -> Result<Target, ChannelError> {
+        let tls = state.tls.clone().ok_or(ChannelError::NoIdentity)?;
+        let address = state.addresses.get(&node_id).cloned().ok_or(ChannelError::UnknownNode(node_id))?;
+        Ok(Target { address, name: server_name(node_id), tls, source: self.inner.source })
     }
 }
