@@ -19,6 +19,7 @@ use crate::generation::{Generation, Metrics};
 use crate::identity::{DataDir, Identity};
 use crate::lease::Lease;
 use crate::membership::pause::Pause;
+use crate::liveness::LivenessControl;
 use crate::network::server::PeerServer;
 use crate::network::{Admission, Channels};
 use crate::nodes::Nodes;
@@ -64,6 +65,7 @@ pub(crate) struct Shared<R: Replica> {
     pub(crate) effects: Arc<Effects>,
     pub(crate) barrier: Barrier,
     pub(crate) lease: Lease,
+    pub(crate) liveness: LivenessControl,
     pub(crate) status: watch::Sender<NodeStatus>,
     pub(crate) members: watch::Sender<Arc<Vec<Member>>>,
     /// From which entry and which table of nodes [`Self::members`] was made.
@@ -293,6 +295,7 @@ fn fail<R: Replica>(shared: &Shared<R>, fault: Option<&str>, reason: String) -> 
     let failure = fault.map_or(reason, str::to_owned);
     tracing::error!(%failure, %state, "the node stopped committing");
     shared.refuse(why);
+    shared.liveness.down(&failure, fault.is_some());
     shared.publish_down(state, Some(failure));
     why
 }
