@@ -268,3 +268,6 @@ impl Links {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
