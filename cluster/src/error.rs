@@ -33,6 +33,20 @@ pub enum StartError {
         /// The rule that it breaks.
         rule: String,
     },
+    /// Key or certificates of this node cannot be used, or were lost.
+    #[error("the node's certificates in {} are not usable: {rule}", path.display())]
+    CredentialsInvalid {
+        /// The file or directory.
+        path: PathBuf,
+        /// The rule that it breaks.
+        rule: String,
+    },
+    /// The peer listener could not be taken over.
+    #[error("cannot serve peers: {reason}")]
+    Peers {
+        /// The reason.
+        reason: String,
+    },
     /// The log database could not be opened.
     #[error("cannot open the log in {}: {reason}", path.display())]
     Log {

@@ -30,6 +30,7 @@ mod identity;
 mod log_store;
 mod network;
 mod nodes;
+mod pki;
 mod raft;
 mod record;
 mod snapshot;
