@@ -32,13 +32,12 @@ use rookery_proto::rookery::cluster::v1::link_server::LinkServer;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
-use tonic::transport::Channel;
-use tonic::{Request, Status};
 
 use crate::barrier::Barrier;
 use crate::effects::Effects;
 use crate::lease::now_ns;
-use crate::peer::{BoxFuture, PeerService};
+use crate::network::Channels;
+use crate::peer::PeerService;
 use intake::Epochs;
 pub(crate) use receiver::LinkService;
 use table::{Directory, Table};
@@ -59,16 +58,6 @@ const HEARTBEAT: Duration = Duration::from_millis(500);
 const SILENCE_MAX: Duration = Duration::from_millis(1500);
 /// A node without a link for longer than this is unreachable.
 const UNREACHABLE_AFTER: Duration = Duration::from_secs(1);
-
-/// How links reach other nodes, and who reaches them.
-pub(crate) trait Transport: Send + Sync + 'static {
-    /// A new connection to the node, for this link alone: an old one may swallow everything without an end. Dialled at
-    /// once or by the first call.
-    fn connect(&self, node_id: u64) -> BoxFuture<Result<Channel, String>>;
-
-    /// The Raft identifier that the caller has proved to own.
-    fn caller(&self, request: &Request<()>) -> Result<u64, Status>;
-}
 
 /// The links to all other registered nodes; clones share them.
 #[derive(Clone)]
@@ -96,7 +85,7 @@ pub(crate) struct Context {
     /// This node's Raft identifier.
     own_id: u64,
     version: String,
-    transport: Arc<dyn Transport>,
+    channels: Channels,
     effects: Arc<Effects>,
     barrier: Barrier,
     service: Arc<dyn PeerService>,
@@ -110,7 +99,7 @@ pub(crate) struct Equipment {
     /// Shown to other nodes.
     pub(crate) version: String,
     /// Reaches other nodes.
-    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) channels: Channels,
     /// How far this node is.
     pub(crate) effects: Arc<Effects>,
     /// Learns how far other nodes are.
@@ -207,9 +196,9 @@ impl Links {
 
     /// Begins to connect, on the runtime that this is called from. To be called once, when the node knows who it is.
     pub(crate) fn start(&self, equipment: Equipment) {
-        let Equipment { own_id, version, transport, effects, barrier, service } = equipment;
+        let Equipment { own_id, version, channels, effects, barrier, service } = equipment;
         let runtime = Handle::current();
-        let context = Context { own_id, version, transport, effects, barrier, service, runtime };
+        let context = Context { own_id, version, channels, effects, barrier, service, runtime };
         let mut changing = self.inner.changing.lock();
         if self.inner.context.set(Arc::new(context)).is_err() {
             tracing::error!("the links of this node were started twice");

@@ -22,6 +22,7 @@ use super::intake::{Admission, Epochs, Intake, IntakeError};
 use super::peer::Peer;
 use super::table::{Table, Verdict};
 use super::{Context, Links, PROTOCOL, SILENCE_MAX};
+use crate::network::authenticated;
 use crate::peer::LinkSource;
 
 /// How long a connection waits for this node to apply the entries that began its epochs.
@@ -37,14 +38,9 @@ impl LinkService {
         LinkService { links }
     }
 
-    /// Who calls, and what is left of the request.
-    fn identify<T>(&self, request: Request<T>) -> Result<(&Arc<Context>, u64, T), Status> {
-        let Some(context) = self.links.inner.context.get() else {
-            return Err(Status::unavailable("the node does not belong to a cluster yet"));
-        };
-        let (metadata, extensions, message) = request.into_parts();
-        let caller = context.transport.caller(&Request::from_parts(metadata, extensions, ()))?;
-        Ok((context, caller, message))
+    fn context(&self) -> Result<&Arc<Context>, Status> {
+        let context = self.links.inner.context.get();
+        context.ok_or_else(|| Status::unavailable("the node does not belong to a cluster yet"))
     }
 }
 
@@ -56,7 +52,8 @@ impl Link for LinkService {
         &self,
         request: Request<Streaming<DeliverRequest>>,
     ) -> Result<Response<Self::DeliverStream>, Status> {
-        let (context, caller, requests) = self.identify(request)?;
+        let caller = authenticated(&request)?;
+        let context = self.context()?;
         if caller == context.own_id {
             return Err(Status::invalid_argument("the caller claims to be this node"));
         }
@@ -75,14 +72,16 @@ impl Link for LinkService {
             table: self.links.inner.table.subscribe(),
         };
         let delivery = Delivery { context: Arc::clone(context), peer, stop, accepted };
-        let delivering = tokio::spawn(delivery.run(requests));
+        let delivering = tokio::spawn(delivery.run(request.into_inner()));
         let answers = Answers::new(accepted_receiver, context.effects.watch(), delivering);
         Ok(Response::new(Box::pin(answers.into_stream())))
     }
 
     async fn ask(&self, request: Request<AskRequest>) -> Result<Response<AskResponse>, Status> {
-        let (context, caller, AskRequest { question }) = self.identify(request)?;
-        let answer = context.service.answer(caller, question).await.map_err(Status::failed_precondition)?;
+        let caller = authenticated(&request)?;
+        let AskRequest { question } = request.into_inner();
+        let answer =
+            self.context()?.service.answer(caller, question).await.map_err(Status::failed_precondition)?;
         Ok(Response::new(AskResponse { answer }))
     }
 }

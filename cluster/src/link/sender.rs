@@ -16,6 +16,7 @@ use super::peer::{Attempt, Next, Peer};
 use super::queue::{Batch, Violation};
 use super::{Context, HEARTBEAT, PROTOCOL, SILENCE_MAX};
 use crate::lease::now_ns;
+use crate::network::ChannelError;
 
 /// First pause after a connection broke; doubles.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
@@ -27,8 +28,8 @@ const CONNECT_TIME_MAX: Duration = Duration::from_secs(2);
 /// Why there is no connection (any more).
 #[derive(Debug, thiserror::Error)]
 enum LinkError {
-    #[error("cannot connect: {0}")]
-    Connect(String),
+    #[error(transparent)]
+    Channel(#[from] ChannelError),
     #[error("no connection within {} s", CONNECT_TIME_MAX.as_secs())]
     ConnectTimeout,
     #[error("nothing heard for {} ms", SILENCE_MAX.as_millis())]
@@ -103,7 +104,8 @@ async fn converse(
     let number = attempt.number;
     let requests = Requests::new(context, peer, target, attempt).into_stream();
     let connecting = async {
-        let channel = context.transport.connect(peer.node_id).await.map_err(LinkError::Connect)?;
+        // A connection of its own: one that was given up may swallow everything without an end.
+        let channel = context.channels.separate(peer.node_id)?;
         Ok::<_, LinkError>(LinkClient::new(channel).deliver(requests).await?.into_inner())
     };
     let mut answers =

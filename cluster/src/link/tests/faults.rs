@@ -7,7 +7,7 @@ use super::proxy::{Fault, Proxy};
 
 /// Node 1 reaches node 2 through a proxy.
 async fn behind_proxy() -> (TestNode, TestNode, Proxy) {
-    let (one, two) = (TestNode::start(1).await, TestNode::start(2).await);
+    let (one, two) = (TestNode::start(1), TestNode::start(2));
     let proxy = Proxy::start(two.address).await;
     one.knows(2, proxy.address);
     two.knows(1, one.address);

@@ -1,22 +1,26 @@
-//! Nodes that are nothing but links. A node is known by the address from which it dials.
+//! Nodes that are nothing but links, over the real transport.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
-use tokio::task::JoinHandle;
-use tonic::transport::server::TcpIncoming;
-use tonic::transport::{Channel, Endpoint, Server};
-use tonic::{Request, Status};
+use tonic::service::Routes;
+use zeroize::Zeroizing;
 
 use crate::barrier::Barrier;
 use crate::effects::Effects;
-use crate::link::{Equipment, Links, Transport};
+use crate::link::{Equipment, Links};
+use crate::network::server::PeerServer;
+use crate::network::{Admission, Channels};
 use crate::peer::{BoxFuture, LinkSource, PeerService};
+use crate::pki::tls::{member_client, member_server};
+use crate::pki::{Authority, Credentials, NodeKey, PeerIdentity};
+
+const CLUSTER: &str = "links";
 
 /// Nobody waits longer than this for anything.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -48,6 +52,13 @@ pub(super) struct Recorder {
     pub(super) gate: Arc<Semaphore>,
 }
 
+impl Default for Recorder {
+    fn default() -> Recorder {
+        let gate = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
+        Recorder { told: Mutex::default(), gate }
+    }
+}
+
 impl PeerService for Recorder {
     fn deliver(&self, from: LinkSource, chunk: Bytes) -> BoxFuture<()> {
         let gate = Arc::clone(&self.gate);
@@ -76,29 +87,25 @@ impl PeerService for Recorder {
     }
 }
 
-struct LoopbackTransport {
-    source: IpAddr,
-    addresses: Mutex<BTreeMap<u64, SocketAddr>>,
+/// What the node with this identifier can prove, in the cluster of the tests.
+fn credentials(id: u8) -> Credentials {
+    static AUTHORITY: OnceLock<(String, Zeroizing<String>)> = OnceLock::new();
+    let (certificate, key) = AUTHORITY.get_or_init(|| {
+        let authority = Authority::generate(CLUSTER).unwrap();
+        (authority.certificate_pem().to_owned(), authority.key_pem().clone())
+    });
+    let authority = Authority::from_pem(certificate, key).unwrap();
+    let key = NodeKey::generate().unwrap();
+    let identity = PeerIdentity { cluster_id: CLUSTER.to_owned(), node_id: u64::from(id) };
+    let certificate = authority.certify(&key.request().unwrap(), &identity).unwrap();
+    Credentials::new(authority, &certificate, key.pem()).unwrap()
 }
 
-impl Transport for LoopbackTransport {
-    fn connect(&self, node_id: u64) -> BoxFuture<Result<Channel, String>> {
-        let address = self.addresses.lock().get(&node_id).copied();
-        let source = self.source;
-        Box::pin(async move {
-            let address = address.ok_or("the node is not known")?;
-            let endpoint =
-                Endpoint::from_shared(format!("http://{address}")).map_err(|error| error.to_string())?;
-            Ok(endpoint.local_address(Some(source)).connect_lazy())
-        })
-    }
-
-    fn caller(&self, request: &Request<()>) -> Result<u64, Status> {
-        match request.remote_addr().map(|address| address.ip()) {
-            Some(IpAddr::V4(address)) => Ok(u64::from(address.octets()[3])),
-            _ => Err(Status::unauthenticated("the caller has no address")),
-        }
-    }
+/// Dials as the node with this identifier.
+pub(super) fn channels(id: u8) -> Channels {
+    let channels = Channels::new(None);
+    channels.set_identity(member_client(&credentials(id)).unwrap());
+    channels
 }
 
 /// A node.
@@ -109,34 +116,48 @@ pub(super) struct TestNode {
     pub(super) barrier: Barrier,
     pub(super) recorder: Arc<Recorder>,
     pub(super) address: SocketAddr,
-    transport: Arc<LoopbackTransport>,
-    server: JoinHandle<()>,
+    channels: Channels,
+    addresses: Mutex<BTreeMap<u64, String>>,
+    _server: PeerServer,
 }
 
 impl TestNode {
     /// A node that takes everything at once.
-    pub(super) async fn start(id: u8) -> TestNode {
-        let source = IpAddr::V4(Ipv4Addr::new(127, 0, 1, id));
-        let transport = Arc::new(LoopbackTransport { source, addresses: Mutex::default() });
-        let gate = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
-        let recorder = Arc::new(Recorder { told: Mutex::default(), gate });
-        let (links, effects, barrier) = (Links::default(), Effects::new(), Barrier::default());
+    pub(super) fn start(id: u8) -> TestNode {
+        let recorder = Arc::new(Recorder::default());
+        let service = Arc::clone(&recorder) as Arc<dyn PeerService>;
+        TestNode::start_with(id, recorder, service)
+    }
+
+    /// A node whose chunks and acknowledgements go to `service`.
+    pub(super) fn start_with(id: u8, recorder: Arc<Recorder>, service: Arc<dyn PeerService>) -> TestNode {
+        let (links, effects, barrier, channels) =
+            (Links::default(), Effects::new(), Barrier::default(), channels(id));
         links.start(Equipment {
             own_id: u64::from(id),
             version: "1".to_owned(),
-            transport: Arc::clone(&transport) as Arc<dyn Transport>,
+            channels: channels.clone(),
             effects: Arc::clone(&effects),
             barrier: barrier.clone(),
-            service: Arc::clone(&recorder) as Arc<dyn PeerService>,
+            service,
         });
-        let listener = tokio::net::TcpListener::bind((source, 0)).await.expect("a free port");
-        let address = listener.local_addr().expect("it is bound");
-        let serving = Server::builder().add_service(links.service());
-        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-        let server = tokio::spawn(async move {
-            serving.serve_with_incoming(incoming).await.expect("the server runs until it is dropped");
-        });
-        TestNode { id: u64::from(id), links, effects, barrier, recorder, address, transport, server }
+        let admission = Arc::new(Admission::default());
+        admission.set_cluster(CLUSTER);
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let tls = member_server(&credentials(id)).unwrap();
+        let server = PeerServer::start(listener, tls, admission, Routes::new(links.service())).unwrap();
+        let address = server.address();
+        TestNode {
+            id: u64::from(id),
+            links,
+            effects,
+            barrier,
+            recorder,
+            address,
+            channels,
+            addresses: Mutex::default(),
+            _server: server,
+        }
     }
 
     /// Takes nothing more, except as many as permits are added to its gate.
@@ -147,7 +168,9 @@ impl TestNode {
 
     /// Dials `node` at `address` from now on.
     pub(super) fn knows(&self, node: u64, address: SocketAddr) {
-        self.transport.addresses.lock().insert(node, address);
+        let mut addresses = self.addresses.lock();
+        addresses.insert(node, address.to_string());
+        self.channels.set_addresses(addresses.clone());
     }
 
     /// The nodes with their epochs have changed.
@@ -183,13 +206,12 @@ impl TestNode {
 impl Drop for TestNode {
     fn drop(&mut self) {
         self.links.close();
-        self.server.abort();
     }
 }
 
 /// Two nodes, 1 in epoch 11 and 2 in epoch 12, connected both ways.
 pub(super) async fn pair() -> (TestNode, TestNode) {
-    let (one, two) = (TestNode::start(1).await, TestNode::start(2).await);
+    let (one, two) = (TestNode::start(1), TestNode::start(2));
     one.knows(2, two.address);
     two.knows(1, one.address);
     for node in [&one, &two] {

@@ -5,3 +5,4 @@ mod fixture;
 mod model;
 mod proxy;
 mod streams;
+mod throughput;

@@ -1,11 +1,11 @@
 //! A proxy between two nodes that can cut, stall, and stall one way.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -40,7 +40,7 @@ impl Fault {
     }
 }
 
-/// A proxy in front of one node. Dials from the address of the node that dialled it, so that this one is recognized.
+/// A proxy in front of one node.
 pub(super) struct Proxy {
     pub(super) address: SocketAddr,
     fault: watch::Sender<Fault>,
@@ -53,8 +53,8 @@ impl Proxy {
         let address = listener.local_addr().expect("it is bound");
         let (fault, faults) = watch::channel(Fault::None);
         let task = tokio::spawn(async move {
-            while let Ok((stream, remote)) = listener.accept().await {
-                tokio::spawn(carry(stream, remote.ip(), node, faults.clone()));
+            while let Ok((stream, _remote)) = listener.accept().await {
+                tokio::spawn(carry(stream, node, faults.clone()));
             }
         });
         Proxy { address, fault, task }
@@ -71,19 +71,12 @@ impl Drop for Proxy {
     }
 }
 
-async fn carry(
-    stream: TcpStream,
-    from: IpAddr,
-    node: SocketAddr,
-    faults: watch::Receiver<Fault>,
-) -> io::Result<()> {
+async fn carry(stream: TcpStream, node: SocketAddr, faults: watch::Receiver<Fault>) -> io::Result<()> {
     let fault = *faults.borrow();
     if fault == Fault::Cut {
         return Ok(());
     }
-    let socket = TcpSocket::new_v4()?;
-    socket.bind(SocketAddr::new(from, 0))?;
-    let onward = socket.connect(node).await?;
+    let onward = TcpStream::connect(node).await?;
     let (from_client, to_client) = stream.into_split();
     let (from_node, to_node) = onward.into_split();
     tokio::select! {

@@ -1,5 +1,6 @@
 //! Links over a good network.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -7,10 +8,10 @@ use bytes::Bytes;
 use rookery_proto::rookery::cluster::v1::link_client::LinkClient;
 use rookery_proto::rookery::cluster::v1::{AskRequest, DeliverRequest, LinkOpening};
 use tokio::sync::mpsc;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic::{Code, Streaming};
 
-use super::fixture::{TestNode, pair, until};
+use super::fixture::{TestNode, channels, pair, until};
 use crate::link::LinkStatistics;
 use crate::link::queue::CREDIT_BYTES;
 
@@ -58,7 +59,7 @@ async fn a_node_that_restarts_gets_nothing_of_its_former_epoch() {
     for chunk in numbered(0..10) {
         one.send(2, chunk);
     }
-    let again = TestNode::start(2).await;
+    let again = TestNode::start(2);
     again.knows(1, one.address);
     one.knows(2, again.address);
     for node in [&one, &again] {
@@ -120,10 +121,11 @@ async fn a_slow_receiver_holds_no_more_than_the_credit() {
     }
 }
 
-async fn dial(node: &TestNode, from: u8) -> LinkClient<Channel> {
-    let endpoint = Endpoint::from_shared(format!("http://{}", node.address)).unwrap();
-    let endpoint = endpoint.local_address(Some(std::net::Ipv4Addr::new(127, 0, 1, from).into()));
-    LinkClient::new(endpoint.connect().await.unwrap())
+/// Dials `node` as another one.
+fn dial(node: &TestNode, from: u8) -> LinkClient<Channel> {
+    let channels = channels(from);
+    channels.set_addresses(BTreeMap::from([(node.id, node.address.to_string())]));
+    LinkClient::new(channels.separate(node.id).unwrap())
 }
 
 fn opening(sender_epoch: u64, receiver_epoch: u64, first_sequence: u64) -> DeliverRequest {
@@ -159,9 +161,9 @@ async fn accepted(answers: &mut Answers) -> Result<u64, Code> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn openings_of_other_epochs_are_refused() {
-    let two = TestNode::start(2).await;
+    let two = TestNode::start(2);
     two.applies(&[(1, 11), (2, 12)]);
-    let mut client = dial(&two, 1).await;
+    let mut client = dial(&two, 1);
     for (sender_epoch, receiver_epoch, code) in [
         (10, 12, Code::FailedPrecondition),
         (11, 11, Code::FailedPrecondition),
@@ -185,9 +187,9 @@ async fn openings_of_other_epochs_are_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_opening_waits_until_its_epoch_is_applied() {
-    let two = TestNode::start(2).await;
+    let two = TestNode::start(2);
     two.applies(&[(2, 12)]);
-    let mut client = dial(&two, 1).await;
+    let mut client = dial(&two, 1);
     let (requests, mut answers) = speak(&mut client).await;
     requests.send(opening(13, 12, 1)).unwrap();
     let answer = answers.message().await.unwrap().expect("the stream goes on");
@@ -198,16 +200,16 @@ async fn an_opening_waits_until_its_epoch_is_applied() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_stream_goes_on_when_the_first_has_finished_its_delivery() {
-    let two = TestNode::start(2).await;
+    let two = TestNode::start(2);
     two.stalls();
     two.applies(&[(1, 11), (2, 12)]);
-    let mut client = dial(&two, 1).await;
+    let mut client = dial(&two, 1);
     let (requests, mut answers) = speak(&mut client).await;
     requests.send(opening(11, 12, 1)).unwrap();
     assert_eq!(accepted(&mut answers).await, Ok(0));
     requests.send(chunks(1, &["a", "b", "c"])).unwrap();
     until("the first is being delivered", || two.delivered(1, 11).len() == 1).await;
-    let mut client = dial(&two, 1).await;
+    let mut client = dial(&two, 1);
     let (second, mut second_answers) = speak(&mut client).await;
     second.send(opening(11, 12, 1)).unwrap();
     let answer = second_answers.message().await.unwrap().expect("the stream goes on");
@@ -231,9 +233,9 @@ async fn a_second_stream_goes_on_when_the_first_has_finished_its_delivery() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_ends_with_the_epoch_of_its_sender() {
-    let two = TestNode::start(2).await;
+    let two = TestNode::start(2);
     two.applies(&[(1, 11), (2, 12)]);
-    let mut client = dial(&two, 1).await;
+    let mut client = dial(&two, 1);
     let (requests, mut answers) = speak(&mut client).await;
     requests.send(opening(11, 12, 1)).unwrap();
     assert_eq!(accepted(&mut answers).await, Ok(0));
@@ -246,8 +248,8 @@ async fn a_stream_ends_with_the_epoch_of_its_sender() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn questions_are_answered() {
-    let two = TestNode::start(2).await;
-    let mut client = dial(&two, 7).await;
+    let two = TestNode::start(2);
+    let mut client = dial(&two, 7);
     let answer = client.ask(AskRequest { question: Bytes::from_static(b"why") }).await.unwrap();
     assert_eq!(answer.into_inner().answer, "7 asks why");
 }
