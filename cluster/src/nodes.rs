@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::proposer::Origin;
 use crate::record::{NodeRecord, NodesRecord, SystemChange, SystemCommand};
 use crate::replica::NodeChange;
 
@@ -39,6 +40,15 @@ impl Nodes {
         self.entries.values().filter(|node| node.epoch != 0).map(|node| node.node_id).collect()
     }
 
+    /// The epochs in which nodes serve, by node. That of this node counts only if this process has registered: until then
+    /// the table shows the epoch of the process before.
+    pub(crate) fn epochs(&self, own: Origin) -> BTreeMap<u64, u64> {
+        let is_other =
+            |node: &&NodeRecord| node.node_id != own.node_id || node.incarnation == own.incarnation;
+        let serving = self.entries.values().filter(|node| node.epoch != 0).filter(is_other);
+        serving.map(|node| (node.node_id, node.epoch)).collect()
+    }
+
     /// The node's epoch, if it has one.
     pub(crate) fn epoch(&self, node_id: u64) -> Option<u64> {
         self.entries.get(&node_id).map(|node| node.epoch).filter(|epoch| *epoch != 0)
@@ -52,6 +62,11 @@ impl Nodes {
     /// Whether the identifier may never be heard again.
     pub(crate) fn is_removed(&self, node_id: u64) -> bool {
         self.entries.get(&node_id).is_some_and(|node| node.removed)
+    }
+
+    /// The identifiers that may never be heard again.
+    pub(crate) fn removed(&self) -> BTreeSet<u64> {
+        self.entries.values().filter(|node| node.removed).map(|node| node.node_id).collect()
     }
 
     /// The identifier that a request to join was given.
@@ -154,6 +169,21 @@ mod tests {
         );
         assert_eq!(nodes.apply(13, &register(1, 1, 10)), None, "the old process is dead");
         assert_eq!(nodes.registered(), BTreeSet::from([1]));
+    }
+
+    #[test]
+    fn the_epoch_of_the_process_before_is_not_this_ones() {
+        let mut nodes = Nodes::default();
+        nodes.apply(5, &register(1, 1, 0));
+        nodes.apply(6, &register(2, 1, 0));
+        let epochs = |nodes: &Nodes, incarnation| nodes.epochs(Origin { node_id: 1, incarnation });
+        assert_eq!(epochs(&nodes, 1), BTreeMap::from([(1, 5), (2, 6)]));
+        assert_eq!(epochs(&nodes, 2), BTreeMap::from([(2, 6)]));
+        nodes.apply(9, &register(1, 2, 0));
+        assert_eq!(epochs(&nodes, 2), BTreeMap::from([(1, 9), (2, 6)]));
+        let give_up = SystemChange::GiveUp(GiveUpNode { node_id: 2, epoch: 6 });
+        nodes.apply(10, &command(give_up));
+        assert_eq!(epochs(&nodes, 2), BTreeMap::from([(1, 9)]));
     }
 
     #[test]

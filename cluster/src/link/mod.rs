@@ -219,13 +219,12 @@ impl Links {
         self.retarget(&mut changing);
     }
 
-    /// Ends all connections for good; what waits is dropped.
+    /// Connects to nobody any more. What waits is neither sent nor said to be over: nobody may take it for delivered.
     pub(crate) fn close(&self) {
         let mut changing = self.inner.changing.lock();
         changing.is_closed = true;
         std::mem::take(&mut changing.tasks).into_values().for_each(|task| task.abort());
-        self.inner.table.send_modify(|table| table.set_registered(&BTreeMap::new()));
-        self.retarget(&mut changing);
+        self.inner.peers.iter().for_each(|peer| peer.cut());
     }
 
     /// Brings every link to the epochs that the table names.

@@ -224,6 +224,11 @@ impl Peer {
         state.attempt == attempt && self.next_attempt(&mut state)
     }
 
+    /// Ends the current attempt, whichever it is.
+    pub(crate) fn cut(&self) {
+        let _was_open = self.next_attempt(&mut self.state.lock());
+    }
+
     /// Ends the attempt before; returns whether that one was open.
     fn next_attempt(&self, state: &mut State) -> bool {
         state.attempt += 1;

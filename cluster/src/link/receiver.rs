@@ -22,7 +22,7 @@ use super::intake::{Admission, Epochs, Intake, IntakeError};
 use super::peer::Peer;
 use super::table::{Table, Verdict};
 use super::{Context, Links, PROTOCOL, SILENCE_MAX};
-use crate::network::authenticated;
+use crate::network::{ask, authenticated};
 use crate::peer::LinkSource;
 
 /// How long a connection waits for this node to apply the entries that began its epochs.
@@ -78,11 +78,7 @@ impl Link for LinkService {
     }
 
     async fn ask(&self, request: Request<AskRequest>) -> Result<Response<AskResponse>, Status> {
-        let caller = authenticated(&request)?;
-        let AskRequest { question } = request.into_inner();
-        let answer =
-            self.context()?.service.answer(caller, question).await.map_err(Status::failed_precondition)?;
-        Ok(Response::new(AskResponse { answer }))
+        ask::answer(&self.context()?.service, request).await
     }
 }
 

@@ -105,7 +105,7 @@ async fn converse(
     let requests = Requests::new(context, peer, target, attempt).into_stream();
     let connecting = async {
         // A connection of its own: one that was given up may swallow everything without an end.
-        let channel = context.channels.separate(peer.node_id)?;
+        let channel = context.channels.fresh_channel(peer.node_id)?;
         Ok::<_, LinkError>(LinkClient::new(channel).deliver(requests).await?.into_inner())
     };
     let mut answers =

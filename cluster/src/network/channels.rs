@@ -51,14 +51,6 @@ struct State {
     kept: HashMap<(u64, Purpose), Channel>,
 }
 
-impl State {
-    fn target(&self, node_id: u64, source: Option<IpAddr>) -> Result<Target, ChannelError> {
-        let tls = self.tls.clone().ok_or(ChannelError::NoIdentity)?;
-        let address = self.addresses.get(&node_id).cloned().ok_or(ChannelError::UnknownNode(node_id))?;
-        Ok(Target { address, name: server_name(node_id), tls, source })
-    }
-}
-
 impl Channels {
     /// No channels yet. All will be dialled from `source`, if given.
     pub(crate) fn new(source: Option<IpAddr>) -> Channels {
@@ -102,16 +94,22 @@ impl Channels {
         if let Some(channel) = state.kept.get(&(node_id, purpose)) {
             return Ok(channel.clone());
         }
-        let channel = lazy_channel(state.target(node_id, self.inner.source)?);
+        let channel = lazy_channel(self.target(&state, node_id)?);
         state.kept.insert((node_id, purpose), channel.clone());
         Ok(channel)
     }
 
-    /// A channel to a member for one caller alone, which drops it when it suspects its connection.
+    /// A channel to a member with a connection that nobody shares and that ends with the channel.
     ///
     /// # Errors
-    /// As [`Self::channel`].
-    pub(crate) fn separate(&self, node_id: u64) -> Result<Channel, ChannelError> {
-        self.inner.state.lock().target(node_id, self.inner.source).map(lazy_channel)
+    /// See [`ChannelError`].
+    pub(crate) fn fresh_channel(&self, node_id: u64) -> Result<Channel, ChannelError> {
+        Ok(lazy_channel(self.target(&self.inner.state.lock(), node_id)?))
+    }
+
+    fn target(&self, state: &State, node_id: u64) -> Result<Target, ChannelError> {
+        let tls = state.tls.clone().ok_or(ChannelError::NoIdentity)?;
+        let address = state.addresses.get(&node_id).cloned().ok_or(ChannelError::UnknownNode(node_id))?;
+        Ok(Target { address, name: server_name(node_id), tls, source: self.inner.source })
     }
 }

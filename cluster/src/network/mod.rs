@@ -6,14 +6,17 @@
 //! whose types [`convert`] turns into messages; [`ask`] carries questions of the owner of the node.
 
 pub(crate) mod admission;
+pub(crate) mod ask;
 pub(crate) mod channels;
+pub(crate) mod convert;
 pub(crate) mod dial;
-pub(crate) mod lone;
+pub(crate) mod raft_client;
+pub(crate) mod raft_server;
 pub(crate) mod server;
+mod snapshot_intake;
 
 pub(crate) use admission::{Admission, authenticated};
 pub(crate) use channels::{ChannelError, Channels, Purpose};
-pub(crate) use lone::LoneNode;
 
 use std::time::Duration;
 

@@ -125,7 +125,7 @@ async fn a_slow_receiver_holds_no_more_than_the_credit() {
 fn dial(node: &TestNode, from: u8) -> LinkClient<Channel> {
     let channels = channels(from);
     channels.set_addresses(BTreeMap::from([(node.id, node.address.to_string())]));
-    LinkClient::new(channels.separate(node.id).unwrap())
+    LinkClient::new(channels.fresh_channel(node.id).unwrap())
 }
 
 fn opening(sender_epoch: u64, receiver_epoch: u64, first_sequence: u64) -> DeliverRequest {
