@@ -7,7 +7,7 @@
 //! ([`queue`], [`intake`]). It ends, with everything that waits, when an epoch of one of the two nodes ends.
 //!
 //! In reading order: [`queue`] and [`intake`] (pure), [`peer`] (one other node), [`table`] (epochs, and all nodes),
-//! [`sender`], [`receiver`], [`answers`].
+//! [`sender`], [`receiver`], [`answers`], [`codec`].
 //!
 //! # Bounds
 //! What waits for a node ([`LinkLoad::backlog_bytes`]) is bounded by those who call [`Links::send`]: they stop reading
@@ -15,6 +15,7 @@
 //! receiver works on one message of about 256 KiB at a time; the transport holds the rest back.
 
 mod answers;
+mod codec;
 mod intake;
 mod peer;
 mod queue;

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use futures::{Stream, stream};
 use rand::Rng;
-use rookery_proto::rookery::cluster::v1::link_client::LinkClient;
 use rookery_proto::rookery::cluster::v1::{DeliverRequest, DeliverResponse, LinkOpening};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
-use tonic::Status;
+use tonic::client::Grpc;
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::{Request, Status};
 
+use super::codec::DeliverCodec;
 use super::intake::Epochs;
 use super::peer::{Attempt, Next, Peer};
 use super::queue::{Batch, Violation};
@@ -18,6 +20,8 @@ use super::{Context, HEARTBEAT, PROTOCOL, SILENCE_MAX};
 use crate::lease::now_ns;
 use crate::network::ChannelError;
 
+/// The method that carries a link.
+const DELIVER: &str = "/rookery.cluster.v1.Link/Deliver";
 /// First pause after a connection broke; doubles.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 /// Longest pause.
@@ -51,13 +55,13 @@ pub(super) async fn run(context: Arc<Context>, peer: Arc<Peer>) {
     let mut is_told = false;
     loop {
         let target = *targets.borrow_and_update();
-        let Some(target) = target else {
+        let attempt = target.and_then(|target| Some((target, peer.attempt(target)?)));
+        let Some((target, attempt)) = attempt else {
             if targets.changed().await.is_err() {
                 return;
             }
             continue;
         };
-        let Some(attempt) = peer.attempt(target) else { continue };
         let number = attempt.number;
         let error = tokio::select! {
             error = connection(&context, &peer, target, attempt) => error,
@@ -82,7 +86,7 @@ pub(super) async fn run(context: Arc<Context>, peer: Arc<Peer>) {
         pause = (pause * 2).min(PAUSE_MAX);
         tokio::select! {
             () = sleep_until(until) => {}
-            _ = targets.changed() => targets.mark_changed(),
+            _ = targets.changed() => pause = PAUSE_MIN,
         }
     }
 }
@@ -106,7 +110,11 @@ async fn converse(
     let connecting = async {
         // A connection of its own: one that was given up may swallow everything without an end.
         let channel = context.channels.fresh_channel(peer.node_id)?;
-        Ok::<_, LinkError>(LinkClient::new(channel).deliver(requests).await?.into_inner())
+        let mut client = Grpc::new(channel);
+        client.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
+        let path = PathAndQuery::from_static(DELIVER);
+        let answers = client.streaming(Request::new(requests), path, DeliverCodec).await?;
+        Ok::<_, LinkError>(answers.into_inner())
     };
     let mut answers =
         timeout(CONNECT_TIME_MAX, connecting).await.map_err(|_| LinkError::ConnectTimeout)??;
