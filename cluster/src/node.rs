@@ -203,6 +203,14 @@ impl<R: Replica> Node<R> {
         }
     }
 
+    /// Ends the node as a killed process would: nobody is told, nothing is finished.
+    #[cfg(test)]
+    pub(crate) async fn die(&self) {
+        assert!(self.requests.send(Request::Die).await.is_ok(), "the node runs");
+        let supervisor = self.supervisor.lock().take();
+        supervisor.expect("it dies once").await.expect("it ends");
+    }
+
     /// Makes the next write to the log fail, as a broken disk would.
     #[cfg(test)]
     pub(crate) async fn fail_next_write(&self) {
@@ -344,5 +352,11 @@ fn first_status(guard: &DiskGuard) -> NodeStatus {
     }
 }
 
+#[cfg(test)]
+mod cluster_tests;
+#[cfg(test)]
+mod hostile_tests;
+#[cfg(test)]
+mod testbed;
 #[cfg(test)]
 mod tests;

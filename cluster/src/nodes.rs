@@ -40,13 +40,14 @@ impl Nodes {
         self.entries.values().filter(|node| node.epoch != 0).map(|node| node.node_id).collect()
     }
 
-    /// The epochs in which nodes serve, by node. That of this node counts only if this process has registered: until then
-    /// the table shows the epoch of the process before.
+    /// The nodes that have served and were not removed, with the epoch in which they serve now; 0 for none. That of this
+    /// node counts only if this process has registered: until then the table shows the epoch of the process before.
     pub(crate) fn epochs(&self, own: Origin) -> BTreeMap<u64, u64> {
-        let is_other =
-            |node: &&NodeRecord| node.node_id != own.node_id || node.incarnation == own.incarnation;
-        let serving = self.entries.values().filter(|node| node.epoch != 0).filter(is_other);
-        serving.map(|node| (node.node_id, node.epoch)).collect()
+        let is_former =
+            |node: &NodeRecord| node.node_id == own.node_id && node.incarnation != own.incarnation;
+        let epoch = |node: &NodeRecord| if is_former(node) { 0 } else { node.epoch };
+        let has_served = self.entries.values().filter(|node| node.changed_index != 0 && !node.removed);
+        has_served.map(|node| (node.node_id, epoch(node))).collect()
     }
 
     /// The node's epoch, if it has one.
@@ -178,11 +179,13 @@ mod tests {
         nodes.apply(6, &register(2, 1, 0));
         let epochs = |nodes: &Nodes, incarnation| nodes.epochs(Origin { node_id: 1, incarnation });
         assert_eq!(epochs(&nodes, 1), BTreeMap::from([(1, 5), (2, 6)]));
-        assert_eq!(epochs(&nodes, 2), BTreeMap::from([(2, 6)]));
+        assert_eq!(epochs(&nodes, 2), BTreeMap::from([(1, 0), (2, 6)]));
         nodes.apply(9, &register(1, 2, 0));
         assert_eq!(epochs(&nodes, 2), BTreeMap::from([(1, 9), (2, 6)]));
         let give_up = SystemChange::GiveUp(GiveUpNode { node_id: 2, epoch: 6 });
         nodes.apply(10, &command(give_up));
+        assert_eq!(epochs(&nodes, 2), BTreeMap::from([(1, 9), (2, 0)]));
+        nodes.apply(11, &command(SystemChange::Remove(RemoveNode { node_id: 2 })));
         assert_eq!(epochs(&nodes, 2), BTreeMap::from([(1, 9)]));
     }
 

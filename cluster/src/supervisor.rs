@@ -85,12 +85,16 @@ pub(crate) enum Request {
     Shutdown,
     #[cfg(test)]
     FailNextWrite,
+    #[cfg(test)]
+    Die,
 }
 
 /// Why a generation ended.
 enum Ended {
     Failed(String),
     Shutdown,
+    #[cfg(test)]
+    Died,
 }
 
 impl<R: Replica> Shared<R> {
@@ -230,6 +234,12 @@ pub(crate) async fn run<R: Replica>(
     while let Some(generation) = present.take() {
         match watch_generation(&shared, &generation, &mut requests, &mut home).await {
             Ended::Shutdown => end(&shared, &mut home, generation).await,
+            #[cfg(test)]
+            Ended::Died => {
+                drop(home.server.take());
+                shared.detach();
+                generation.close().await;
+            }
             Ended::Failed(reason) => {
                 let fault = shared.machine.fault();
                 let why = fail(&shared, fault.as_deref(), reason);
@@ -398,6 +408,8 @@ async fn watch_generation<R: Replica>(
                 Some(Request::Snapshot) => trigger_snapshot(generation).await,
                 #[cfg(test)]
                 Some(Request::FailNextWrite) => generation.log.fail_next_write(),
+                #[cfg(test)]
+                Some(Request::Die) => return Ended::Died,
             },
         }
     }

@@ -5,9 +5,10 @@
 /// The two epochs that a link belongs to. When either ends, the link begins from nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Epochs {
-    /// Of the node that sends; 0 for a node that is not registered and only finds out whom it reaches.
+    /// Of the node that sends; 0 if nothing is to be sent, only found out whether the other node can be reached: because
+    /// one of the two has no epoch.
     pub(crate) sender: u64,
-    /// Of the node that receives.
+    /// Of the node that receives; 0 while it has none.
     pub(crate) receiver: u64,
 }
 

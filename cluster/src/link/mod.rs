@@ -39,7 +39,6 @@ use crate::effects::Effects;
 use crate::lease::now_ns;
 use crate::network::Channels;
 use crate::peer::PeerService;
-use intake::Epochs;
 pub(crate) use receiver::LinkService;
 use table::{Directory, Table};
 
@@ -185,8 +184,9 @@ impl Links {
         self.inner.peers.iter().map(|peer| peer.statistics()).collect()
     }
 
-    /// The registered nodes that this one has had no working link to for more than a second. Known for a node without
-    /// an epoch of its own, too.
+    /// The members that this one has had no working link to for more than a second, of those that have served before.
+    /// Members without an epoch are tried too, and a member without an epoch tries others: a node may register only when
+    /// all registered ones and it reach each other.
     #[must_use]
     pub fn unreachable(&self) -> BTreeSet<u64> {
         let patience_ns = u64::try_from(UNREACHABLE_AFTER.as_nanos()).unwrap_or(u64::MAX);
@@ -212,11 +212,12 @@ impl Links {
         LinkServer::new(LinkService::new(self.clone())).max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 
-    /// The nodes with an epoch, by node, have changed. Called while the entry that changed them is applied, after the
-    /// replica has seen it and before the next entry. Calls [`PeerService::link_ended`] for each link that ends.
-    pub(crate) fn nodes_changed(&self, registered: &BTreeMap<u64, u64>) {
+    /// The members that have served, with their current epochs (0 for none), have changed. Called while the entry that
+    /// changed them is applied, after the replica has seen it and before the next entry. Calls
+    /// [`PeerService::link_ended`] for each link that ends.
+    pub(crate) fn nodes_changed(&self, epochs: &BTreeMap<u64, u64>) {
         let mut changing = self.inner.changing.lock();
-        self.inner.table.send_modify(|table| table.set_registered(registered));
+        self.inner.table.send_modify(|table| table.set_epochs(epochs));
         self.retarget(&mut changing);
     }
 
@@ -231,20 +232,15 @@ impl Links {
     /// Brings every link to the epochs that the table names.
     fn retarget(&self, changing: &mut Changing) {
         let Some(context) = self.inner.context.get() else { return };
-        let registered = self.inner.table.borrow().registered().clone();
-        let own_epoch = registered.get(&context.own_id).copied().unwrap_or_default();
-        for node_id in registered.keys().filter(|node_id| **node_id != context.own_id) {
-            let peer = self.inner.peers.get_or_add(*node_id);
-            if !changing.is_closed {
-                changing.tasks.entry(*node_id).or_insert_with(|| {
-                    let task = sender::run(Arc::clone(context), Arc::clone(peer));
-                    context.runtime.spawn(task).abort_handle()
-                });
-            }
+        let targets = self.inner.table.borrow().targets(context.own_id);
+        for node_id in targets.keys().filter(|_| !changing.is_closed) {
+            changing.tasks.entry(*node_id).or_insert_with(|| {
+                let peer = Arc::clone(self.inner.peers.get_or_add(*node_id));
+                context.runtime.spawn(sender::run(Arc::clone(context), peer)).abort_handle()
+            });
         }
         for peer in self.inner.peers.iter() {
-            let epochs = |epoch: &u64| Epochs { sender: own_epoch, receiver: *epoch };
-            let target = registered.get(&peer.node_id).map(epochs);
+            let target = targets.get(&peer.node_id).copied();
             if let Some(ended) = peer.end_unless(target) {
                 if ended.could_send {
                     context.service.link_ended(peer.node_id);

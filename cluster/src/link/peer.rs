@@ -17,7 +17,7 @@ pub(crate) struct Peer {
     /// Its Raft identifier.
     pub(crate) node_id: u64,
     state: Mutex<State>,
-    /// The epochs that the link is for; `None` while the node is not registered. Always as in `state`.
+    /// The epochs that the link is for; `None` while the node is no member. As in `state`, which changes first.
     target: watch::Sender<Option<Epochs>>,
     /// What was accepted from it. Locked by the one connection that may deliver.
     pub(crate) intake: tokio::sync::Mutex<Intake>,
@@ -101,7 +101,7 @@ pub(crate) struct Ended {
 }
 
 impl Peer {
-    /// A node that is not registered.
+    /// A node that no link is for.
     pub(crate) fn new(node_id: u64) -> Peer {
         let state = State {
             queue: Queue::default(),
@@ -148,7 +148,8 @@ impl Peer {
     /// Begins a link for `target`, from nothing.
     pub(crate) fn begin(&self, target: Option<Epochs>, now_ns: u64) {
         self.target.send_if_modified(|known| {
-            if known.map(|known| known.receiver) != target.map(|target| target.receiver) {
+            let (before, after) = (known.map(|known| known.receiver), target.map(|target| target.receiver));
+            if before.is_none() || before != after && after != Some(0) {
                 self.heard(now_ns);
             }
             self.state.lock().target = target;
@@ -199,7 +200,7 @@ impl Peer {
         self.heard_ns.fetch_max(now_ns, Ordering::Relaxed);
     }
 
-    /// Whether the node is registered and has not been heard of for longer than `patience_ns` over a link.
+    /// Whether the node has not been heard of over a link for longer than `patience_ns`, though it should be.
     pub(crate) fn is_unreachable(&self, now_ns: u64, patience_ns: u64) -> bool {
         let silent_ns = now_ns.saturating_sub(self.heard_ns.load(Ordering::Relaxed));
         let is_connected = self.is_connected.load(Ordering::Relaxed);
@@ -379,7 +380,18 @@ mod tests {
     }
 
     #[test]
-    fn a_registered_node_is_unreachable_when_it_is_silent_and_not_connected() {
+    fn a_node_that_is_given_up_stays_unreachable_until_it_is_heard_of() {
+        let peer = Peer::new(2);
+        peer.begin(Some(TARGET), 50);
+        peer.end_unless(Some(Epochs::default()));
+        peer.begin(Some(Epochs::default()), 100);
+        assert!(peer.is_unreachable(100, 10));
+        peer.heard(100);
+        assert!(!peer.is_unreachable(100, 10));
+    }
+
+    #[test]
+    fn a_node_is_unreachable_when_it_is_silent_and_not_connected() {
         let peer = Peer::new(2);
         assert!(!peer.is_unreachable(100, 10), "it is not registered");
         peer.begin(Some(TARGET), 50);

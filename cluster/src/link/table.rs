@@ -9,7 +9,8 @@ use super::peer::Peer;
 /// The epochs that the log names.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
-    registered: BTreeMap<u64, u64>,
+    /// Current epochs; 0 for a node that has none at the moment.
+    epochs: BTreeMap<u64, u64>,
     /// The latest epoch of each node, ended or not.
     latest: BTreeMap<u64, u64>,
 }
@@ -26,22 +27,28 @@ pub(crate) enum Verdict {
 }
 
 impl Table {
-    /// Replaces the registered nodes.
-    pub(crate) fn set_registered(&mut self, registered: &BTreeMap<u64, u64>) {
-        self.registered.clone_from(registered);
-        for (node_id, epoch) in registered {
+    /// Replaces the current epochs; 0 for a node that has none at the moment.
+    pub(crate) fn set_epochs(&mut self, epochs: &BTreeMap<u64, u64>) {
+        self.epochs.clone_from(epochs);
+        for (node_id, epoch) in epochs {
             let latest = self.latest.entry(*node_id).or_default();
             *latest = (*latest).max(*epoch);
         }
     }
 
-    /// The current epochs by node.
-    pub(crate) fn registered(&self) -> &BTreeMap<u64, u64> {
-        &self.registered
+    /// The links that `own` needs, by node.
+    pub(crate) fn targets(&self, own: u64) -> BTreeMap<u64, Epochs> {
+        let own_epoch = self.epochs.get(&own).copied().unwrap_or_default();
+        let others = self.epochs.iter().filter(|(node_id, _)| **node_id != own);
+        let target = |receiver| Epochs { sender: if receiver == 0 { 0 } else { own_epoch }, receiver };
+        others.map(|(node_id, epoch)| (*node_id, target(*epoch))).collect()
     }
 
-    /// Judges a link from `sender` to `receiver`. A sender without an epoch is welcome: it has nothing to deliver.
+    /// Judges a link from `sender` to `receiver`. A link without epochs is welcome: nothing is delivered over it.
     pub(crate) fn judge(&self, sender: u64, receiver: u64, epochs: Epochs) -> Verdict {
+        if epochs == Epochs::default() {
+            return Verdict::Current;
+        }
         let verdicts = [self.judge_one(receiver, epochs.receiver), self.judge_one(sender, epochs.sender)];
         match (verdicts, epochs.sender) {
             ([of_receiver, _], 0) => of_receiver,
@@ -52,7 +59,7 @@ impl Table {
     }
 
     fn judge_one(&self, node_id: u64, epoch: u64) -> Verdict {
-        if self.registered.get(&node_id) == Some(&epoch) {
+        if epoch != 0 && self.epochs.get(&node_id) == Some(&epoch) {
             Verdict::Current
         } else if self.latest.get(&node_id).is_some_and(|latest| *latest >= epoch) {
             Verdict::Over
@@ -108,17 +115,28 @@ mod tests {
     #[test]
     fn epochs_end_for_good_and_begin_when_the_log_says_so() {
         let mut table = Table::default();
-        table.set_registered(&BTreeMap::from([(1, 5), (2, 6)]));
+        table.set_epochs(&BTreeMap::from([(1, 5), (2, 6)]));
         let judge = |table: &Table, sender, receiver| table.judge(2, 1, Epochs { sender, receiver });
         assert_eq!(judge(&table, 6, 5), Verdict::Current);
         assert_eq!(judge(&table, 0, 5), Verdict::Current, "it only asks whether this node is there");
         assert_eq!(judge(&table, 8, 5), Verdict::NotYet);
         assert_eq!(judge(&table, 8, 4), Verdict::Over);
-        table.set_registered(&BTreeMap::from([(2, 6)]));
+        table.set_epochs(&BTreeMap::from([(1, 0), (2, 6)]));
+        assert_eq!(judge(&table, 0, 0), Verdict::Current);
+        assert_eq!(judge(&table, 6, 0), Verdict::Over, "nothing is delivered outside of epochs");
         assert_eq!(judge(&table, 6, 5), Verdict::Over, "given up");
         assert_eq!(judge(&table, 6, 9), Verdict::NotYet);
-        table.set_registered(&BTreeMap::from([(1, 9), (2, 6)]));
+        table.set_epochs(&BTreeMap::from([(1, 9), (2, 6)]));
         assert_eq!(judge(&table, 6, 9), Verdict::Current);
+    }
+
+    #[test]
+    fn links_lead_to_all_others_but_deliver_only_between_nodes_that_serve() {
+        let mut table = Table::default();
+        table.set_epochs(&BTreeMap::from([(1, 5), (2, 6), (3, 0)]));
+        let link = |sender, receiver| Epochs { sender, receiver };
+        assert_eq!(table.targets(1), BTreeMap::from([(2, link(5, 6)), (3, link(0, 0))]));
+        assert_eq!(table.targets(3), BTreeMap::from([(1, link(0, 5)), (2, link(0, 6))]));
     }
 
     #[test]

@@ -66,9 +66,11 @@ async fn an_end_of_an_epoch_is_heard_of_while_the_network_is_down() {
     proxy.set(Fault::Stall);
     one.send(2, "lost");
     until("the stall is noticed", || !one.is_connected(2)).await;
-    one.applies(&[(1, 11)]);
+    one.applies(&[(1, 11), (2, 0)]);
     assert_eq!(one.recorder.told.lock().ended, [2]);
-    assert!(one.links.unreachable().is_empty(), "nobody has to reach a node without an epoch");
+    until("it is still unreachable", || one.links.unreachable().contains(&2)).await;
+    one.applies(&[(1, 11)]);
+    assert!(one.links.unreachable().is_empty(), "nobody has to reach a node that was removed");
     for node in [&one, &two] {
         node.applies(&[(1, 11), (2, 20)]);
     }

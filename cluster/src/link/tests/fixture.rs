@@ -174,10 +174,10 @@ impl TestNode {
     }
 
     /// The nodes with their epochs have changed.
-    pub(super) fn applies(&self, registered: &[(u64, u64)]) {
-        let registered: BTreeMap<u64, u64> = registered.iter().copied().collect();
-        self.barrier.set_registered(registered.keys().copied().collect());
-        self.links.nodes_changed(&registered);
+    pub(super) fn applies(&self, epochs: &[(u64, u64)]) {
+        let registered = epochs.iter().filter(|(_, epoch)| *epoch != 0).map(|(node_id, _)| *node_id);
+        self.barrier.set_registered(registered.collect());
+        self.links.nodes_changed(&epochs.iter().copied().collect());
     }
 
     /// Sends one chunk.
