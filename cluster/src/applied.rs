@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use crate::barrier::Barrier;
 use crate::effects::Effects;
 use crate::lease::Lease;
+use crate::link::Links;
 use crate::liveness::events::{ClusterEventKind, ClusterEvents};
 use crate::network::Admission;
 use crate::nodes::Nodes;
@@ -31,6 +32,7 @@ pub(crate) struct Applied {
     pub(crate) lease: Lease,
     pub(crate) events: ClusterEvents,
     admission: Arc<Admission>,
+    links: Links,
 }
 
 impl Applied {
@@ -39,6 +41,7 @@ impl Applied {
         place: Arc<OnceLock<Place>>,
         effects: Arc<Effects>,
         admission: Arc<Admission>,
+        links: Links,
     ) -> Arc<Applied> {
         let barrier = Barrier::default();
         let (told, of_place) = (barrier.clone(), Arc::clone(&place));
@@ -57,6 +60,7 @@ impl Applied {
             lease: Lease::default(),
             events: ClusterEvents::default(),
             admission,
+            links,
         })
     }
 
@@ -108,6 +112,9 @@ impl Applied {
         self.nodes.send_replace(Arc::new(nodes.clone()));
         self.admission.set_removed(nodes.removed());
         drop(changed_at);
+        if let Some(origin) = origin {
+            self.links.nodes_changed(&nodes.epochs(origin));
+        }
         if let Some((change, reason)) = change {
             self.note(index, change, reason);
         }

@@ -20,10 +20,10 @@ use crate::generation::Generation;
 use crate::identity::{DataDir, Identity, io_error};
 use crate::lease::Lease;
 use crate::link::Links;
-use crate::membership::pause::Pause;
-use crate::membership::{self, Changed, MembershipError};
 use crate::liveness::events::ClusterEvents;
 use crate::liveness::{Liveness, LivenessControl};
+use crate::membership::pause::Pause;
+use crate::membership::{self, Changed, MembershipError};
 use crate::network::server::PeerServer;
 use crate::network::{Admission, Channels, ask};
 use crate::options::{NodeOptions, PeerOptions, PeerSettings};
@@ -137,7 +137,7 @@ impl<R: Replica> Node<R> {
     /// The links to the other nodes.
     #[must_use]
     pub fn links(&self) -> Links {
-        Links::default()
+        self.shared.links.clone()
     }
 
     /// The members of the cluster, now and whenever they change.
@@ -324,7 +324,9 @@ impl<R: Replica> Prepared<R> {
         let channels = Channels::new(source.filter(|source| !source.is_unspecified()));
         let (place, pending) = (Arc::new(OnceLock::new()), Arc::new(Pending::default()));
         let admission = Arc::new(Admission::default());
-        let applied = Applied::new(Arc::clone(&place), Arc::clone(&effects), Arc::clone(&admission));
+        let links = Links::default();
+        let applied =
+            Applied::new(Arc::clone(&place), Arc::clone(&effects), Arc::clone(&admission), links.clone());
         let machine = Machine::new(replica, Arc::clone(&pending), Arc::clone(&place), Arc::clone(&applied));
         let (lease, version) = match &peer_settings {
             Some(settings) => (settings.lease, settings.version.clone()),
@@ -361,6 +363,7 @@ impl<R: Replica> Prepared<R> {
             members_from: Mutex::new(None),
             admission,
             channels,
+            links,
             raft,
             heard: Arc::default(),
             routes: watch::channel(crate::proposer::lane::Route::None).0,

@@ -1,34 +1,33 @@
 //! Where the parts of a node are put together: the services of the peer listener, and the tasks that run beside a Raft core.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use futures::stream::BoxStream;
 use rookery_proto::rookery::cluster::v1 as proto;
-use rookery_proto::rookery::cluster::v1::link_server::{self, LinkServer};
 use rookery_proto::rookery::cluster::v1::raft_server::RaftServer;
 use tokio::task::JoinSet;
 use tonic::service::Routes;
-use tonic::{Request, Response, Status, Streaming};
 
 use crate::election::ElectionGuard;
 use crate::error::StartError;
 use crate::lease::Standing;
 use crate::liveness::{LivenessControl, LivenessTasks, Propose};
 use crate::log_store::LogStore;
+use crate::network::MESSAGE_BYTES_MAX;
 use crate::network::raft_server::RaftService;
-use crate::network::{MESSAGE_BYTES_MAX, ask};
 use crate::pki::Credentials;
 use crate::raft::Raft;
 use crate::replica::Replica;
 use crate::supervisor::Shared;
 
+/// How often the links are asked whom they do not reach.
+const UNREACHABLE_TICK: Duration = Duration::from_millis(250);
+
 /// The services of the peer listener. They exist before the node has a place in a cluster, and outlive its Raft cores.
 pub(crate) fn routes<R: Replica>(shared: &Arc<Shared<R>>) -> Routes {
     let raft =
         RaftServer::new(RaftService::new(Arc::clone(shared))).max_decoding_message_size(MESSAGE_BYTES_MAX);
-    let link = LinkServer::new(LinkService { shared: Arc::clone(shared) })
-        .max_decoding_message_size(MESSAGE_BYTES_MAX);
-    let routes = Routes::new(raft).add_service(link);
+    let routes = Routes::new(raft).add_service(shared.links.service());
     match &shared.membership {
         Some(membership) => membership.add_services(routes),
         None => routes,
@@ -87,6 +86,7 @@ pub(crate) async fn start<R: Replica>(
     if let Some(membership) = &shared.membership {
         tasks.spawn(membership.controller());
     }
+    tasks.spawn(report_unreachable(Arc::clone(shared)));
     let proposer = shared.system_proposer();
     let propose: Propose = Arc::new(move |change| {
         let proposer = proposer.clone();
@@ -99,6 +99,20 @@ pub(crate) async fn start<R: Replica>(
     Ok(Parts { tasks, liveness: shared.liveness.clone(), _leases: leases })
 }
 
+/// Tells the leases which members this node has no working link to.
+async fn report_unreachable<R: Replica>(shared: Arc<Shared<R>>) {
+    let mut ticks = tokio::time::interval(UNREACHABLE_TICK);
+    loop {
+        ticks.tick().await;
+        let unreachable = shared.links.unreachable();
+        shared.liveness.unreachable().send_if_modified(|known| {
+            let changed = *known != unreachable;
+            *known = unreachable;
+            changed
+        });
+    }
+}
+
 /// Waits until this node serves, or its Raft core has ended.
 async fn until_serving<R: Replica>(shared: &Shared<R>, raft: &Raft) -> Result<(), StartError> {
     let (mut standing, mut metrics) = (shared.lease.standing(), raft.metrics());
@@ -108,26 +122,5 @@ async fn until_serving<R: Replica>(shared: &Shared<R>, raft: &Raft) -> Result<()
         _ended = metrics.wait_for(|metrics| metrics.running_state.is_err()) => {
             Err(StartError::Raft { reason: "it ended".to_owned() })
         }
-    }
-}
-
-/// Deliveries and questions of other nodes.
-struct LinkService<R: Replica> {
-    shared: Arc<Shared<R>>,
-}
-
-#[tonic::async_trait]
-impl<R: Replica> link_server::Link for LinkService<R> {
-    type DeliverStream = BoxStream<'static, Result<proto::DeliverResponse, Status>>;
-
-    async fn deliver(
-        &self,
-        _request: Request<Streaming<proto::DeliverRequest>>,
-    ) -> Result<Response<Self::DeliverStream>, Status> {
-        Err(Status::unimplemented("this node takes no deliveries"))
-    }
-
-    async fn ask(&self, request: Request<proto::AskRequest>) -> Result<Response<proto::AskResponse>, Status> {
-        ask::answer(&self.shared.service, request).await
     }
 }

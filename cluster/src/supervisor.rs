@@ -18,8 +18,9 @@ use crate::error::{CommandOutcome, ProposeError, StartError, UnavailableReason};
 use crate::generation::{Generation, Metrics};
 use crate::identity::{DataDir, Identity};
 use crate::lease::Lease;
-use crate::membership::pause::Pause;
+use crate::link::Links;
 use crate::liveness::LivenessControl;
+use crate::membership::pause::Pause;
 use crate::network::server::PeerServer;
 use crate::network::{Admission, Channels};
 use crate::nodes::Nodes;
@@ -72,6 +73,7 @@ pub(crate) struct Shared<R: Replica> {
     pub(crate) members_from: Mutex<Option<(Option<LogId>, Arc<Nodes>)>>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) channels: Channels,
+    pub(crate) links: Links,
     /// The Raft core while there is one.
     pub(crate) raft: watch::Sender<Option<Raft>>,
     /// When a leader was heard last.
@@ -280,6 +282,7 @@ pub(crate) async fn run<R: Replica>(
     if let Some(driver) = home.driver.take() {
         driver.abort();
     }
+    shared.links.close();
     drop(home);
 }
 

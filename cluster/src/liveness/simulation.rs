@@ -95,7 +95,8 @@ struct World {
 impl World {
     fn new(seed: u64, count: u64, weather: Weather) -> World {
         let mut rng = StdRng::seed_from_u64(seed);
-        let processes = (1..=count).map(|node_id| Process::new(node_id, rng.random_range(0..1 << 50))).collect();
+        let processes =
+            (1..=count).map(|node_id| Process::new(node_id, rng.random_range(0..1 << 50))).collect();
         World {
             rng,
             now: 1_000 * MS,
@@ -134,9 +135,10 @@ impl World {
                 }
             }
             self.deliver();
-            let is_led = self.elections.last().is_some_and(|(_, (_, leader))| {
-                self.processes[*leader as usize - 1].is_running(self.now)
-            });
+            let is_led = self
+                .elections
+                .last()
+                .is_some_and(|(_, (_, leader))| self.processes[*leader as usize - 1].is_running(self.now));
             let per_thousand = self.weather.elections;
             if !is_led && self.chance(30) || self.chance(per_thousand) {
                 self.elect();
@@ -199,8 +201,11 @@ impl World {
                 && leading.tail_base == committed
                 && leading.tail.len() > tail.len()
             {
-                let length =
-                    if index == winner { leading.tail.len() } else { self.rng.random_range(0..=leading.tail.len()) };
+                let length = if index == winner {
+                    leading.tail.len()
+                } else {
+                    self.rng.random_range(0..=leading.tail.len())
+                };
                 tail = leading.tail[..length].to_vec();
             }
         }
@@ -285,7 +290,9 @@ impl World {
 
     /// Heartbeats: who has voted for nobody greater follows.
     fn beat(&mut self, index: usize) {
-        let Some(ballot) = self.processes[index].leading.as_ref().map(|leading| leading.ballot) else { return };
+        let Some(ballot) = self.processes[index].leading.as_ref().map(|leading| leading.ballot) else {
+            return;
+        };
         for other in 0..self.processes.len() {
             let lost = self.weather.lost;
             if self.chance(100) && !self.chance(lost) {
@@ -303,7 +310,9 @@ impl World {
         if !self.chance(commits) {
             return;
         }
-        let Some(ballot) = self.processes[index].leading.as_ref().map(|leading| leading.ballot) else { return };
+        let Some(ballot) = self.processes[index].leading.as_ref().map(|leading| leading.ballot) else {
+            return;
+        };
         let with_it = self
             .processes
             .iter()
@@ -351,9 +360,7 @@ impl World {
         let process = &mut self.processes[index];
         let local = process.clock(now);
         let known = nodes.get(process.node_id);
-        let epoch = known
-            .filter(|node| node.incarnation == process.incarnation)
-            .map_or(0, |node| node.epoch);
+        let epoch = known.filter(|node| node.incarnation == process.incarnation).map_or(0, |node| node.epoch);
         if process.lease_epoch != epoch {
             (process.lease_epoch, process.lease_until) = (epoch, 0);
         }
@@ -548,7 +555,8 @@ impl Process {
     }
 }
 
-const CALM: Weather = Weather { delay_max: 0, lost: 0, crashes: 0, pauses: 0, elections: 0, reports: 0, commits: 300 };
+const CALM: Weather =
+    Weather { delay_max: 0, lost: 0, crashes: 0, pauses: 0, elections: 0, reports: 0, commits: 300 };
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases / 4, ..ProptestConfig::default() })]

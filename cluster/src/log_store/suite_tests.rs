@@ -75,7 +75,8 @@ impl StoreBuilder<TypeConfig, LogStore, StateMachine<Empty>, Guard> for Builder 
             credentials: None,
         };
         let place = Arc::new(OnceLock::from(place));
-        let applied = Applied::new(Arc::clone(&place), crate::Effects::new(), Arc::default());
+        let applied =
+            Applied::new(Arc::clone(&place), crate::Effects::new(), Arc::default(), crate::Links::default());
         let machine = Machine::new(Arc::new(Empty), Arc::default(), place, applied);
         let machine = Arc::new(machine).next_generation();
         Ok((Guard { log: log.clone(), _dir: dir }, log, machine))

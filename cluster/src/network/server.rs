@@ -21,7 +21,9 @@ use tonic::transport::Server;
 use tonic::transport::server::Connected;
 
 use super::admission::{Admission, PeerInfo};
-use super::{CONNECTION_WINDOW_BYTES, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT, STREAM_WINDOW_BYTES};
+use super::{
+    CONNECTION_WINDOW_BYTES, FRAME_BYTES_MAX, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT, STREAM_WINDOW_BYTES,
+};
 use crate::pki::tls::ServerTls;
 use crate::pki::{PeerIdentity, session_binding};
 
@@ -77,6 +79,7 @@ impl PeerServer {
             .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .max_frame_size(FRAME_BYTES_MAX)
             .max_concurrent_streams(CALLS_MAX)
             .add_routes(routes);
         let incoming = ReceiverStream::new(incoming).map(Ok::<PeerStream, io::Error>);

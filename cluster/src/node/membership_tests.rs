@@ -122,7 +122,7 @@ impl Peer {
     /// What liveness does with a node that is gone.
     async fn give_up(&self, node_id: u64) {
         let epoch = self.node.shared.machine.nodes().epoch(node_id).unwrap();
-        let gone = SystemChange::GiveUp(GiveUpNode { node_id, epoch });
+        let gone = SystemChange::GiveUp(GiveUpNode { node_id, epoch, ..GiveUpNode::default() });
         self.node.shared.system_proposer().propose_system(gone).await.unwrap();
     }
 }

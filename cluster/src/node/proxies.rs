@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -42,7 +41,9 @@ impl Proxies {
 
     /// Calls of `from` get nowhere near `to`, not even those under way. The other direction is not affected.
     pub(super) fn cut(&self, from: u64, to: u64) {
-        self.cuts.send_modify(|cuts| drop(cuts.insert((from, to))));
+        self.cuts.send_modify(|cuts| {
+            cuts.insert((from, to));
+        });
     }
 
     /// Nobody hears the node, and it hears nobody.
@@ -80,4 +81,3 @@ async fn serve(listener: TcpListener, node_id: u64, target: SocketAddr, cuts: wa
         });
     }
 }
-

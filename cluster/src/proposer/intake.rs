@@ -12,7 +12,7 @@ use rookery_proto::rookery::cluster::v1::{NotLeader, ProposeRequest, ProposeResp
 use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 
-use crate::disk::DiskGuard;
+use crate::disk::{DiskGuard, Importance};
 use crate::membership::pause::Pause;
 use crate::options::{BATCH_BYTES_MAX, BATCH_COMMANDS_MAX, COMMAND_BYTES_LIMIT, WINDOW_ENTRIES};
 use crate::raft::{Payload, Raft};
@@ -89,8 +89,9 @@ impl Intake {
         if !is_batch || first_sequence == 0 || after_sequence >= first_sequence {
             return Err(Status::invalid_argument("not a batch of commands"));
         }
+        // A batch may hold both kinds of commands; its sender has held back ordinary ones by the reserve of its own disk.
         self.guard
-            .admit(bytes as u64)
+            .admit(bytes as u64, Importance::Essential)
             .map_err(|_below| Status::resource_exhausted("the leader's disk is full"))?;
         let group = Group { node_id: self.from, incarnation, first_sequence, commands, after_sequence };
         Ok(Batch { groups: vec![group], system: None })
