@@ -1,10 +1,13 @@
 //! Opening and closing the store.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use rookery_cluster::{
-    Barrier, Effects, Lease, Links, Node, NodeOptions, NodeStatus, PeerService, SnapshotError,
+    AskError, Barrier, Effects, Lease, Links, Member, Node, NodeOptions, NodeStatus, PeerService,
+    SnapshotError,
 };
 use tokio::sync::watch;
 
@@ -15,7 +18,6 @@ use super::replica::{ApplyObserver, CatalogReplica};
 use crate::domain::quota::CatalogLimits;
 
 /// What the store is opened with.
-#[derive(Clone)]
 pub struct StoreOptions {
     /// Options of the replication node: directory, queue limits, when to make snapshots.
     pub node: NodeOptions,
@@ -81,6 +83,24 @@ impl Store {
     /// The links to the other nodes.
     pub fn links(&self) -> Links {
         self.node.links()
+    }
+
+    /// The members of the cluster, now and whenever they change.
+    pub fn members(&self) -> watch::Receiver<Arc<Vec<Member>>> {
+        self.node.members()
+    }
+
+    /// Where the listener for other nodes listens; `None` if the node runs alone.
+    pub fn peer_address(&self) -> Option<SocketAddr> {
+        self.node.peer_address()
+    }
+
+    /// Asks a member something that [`PeerService::answer`] of that node answers; this node's own identifier asks itself.
+    ///
+    /// # Errors
+    /// [`AskError`], after 5 s at the latest.
+    pub async fn ask(&self, node_id: u64, question: Bytes) -> Result<Bytes, AskError> {
+        self.node.ask(node_id, question).await
     }
 
     /// Which entries are in effect on this node.
