@@ -23,7 +23,7 @@ use tonic::transport::server::Connected;
 use super::admission::{Admission, PeerInfo};
 use super::{CONNECTION_WINDOW_BYTES, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT, STREAM_WINDOW_BYTES};
 use crate::pki::tls::ServerTls;
-use crate::pki::{CertificateHash, PeerIdentity};
+use crate::pki::PeerIdentity;
 
 /// A handshake that takes longer is given up.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
