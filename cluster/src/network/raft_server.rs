@@ -47,7 +47,7 @@ fn own_vote(from: u64, vote: &Vote) -> Result<(), Status> {
     }
 }
 
-fn invalid(error: convert::ConvertError) -> Status {
+fn invalid(error: &convert::ConvertError) -> Status {
     Status::invalid_argument(error.to_string())
 }
 
@@ -62,7 +62,7 @@ impl<R: Replica> raft_server::Raft for RaftService<R> {
         request: Request<proto::AppendEntriesRequest>,
     ) -> Result<Response<proto::AppendEntriesResponse>, Status> {
         let from = authenticated(&request)?;
-        let request = convert::append_request(request.into_inner()).map_err(invalid)?;
+        let request = convert::append_request(request.into_inner()).map_err(|error| invalid(&error))?;
         own_vote(from, &request.vote)?;
         let of_leader = request.vote.is_committed();
         let answer = self.raft()?.append_entries(request).await.map_err(stopped)?;
@@ -77,7 +77,7 @@ impl<R: Replica> raft_server::Raft for RaftService<R> {
         request: Request<proto::VoteRequest>,
     ) -> Result<Response<proto::VoteResponse>, Status> {
         let from = authenticated(&request)?;
-        let request = convert::vote_request(request.into_inner()).map_err(invalid)?;
+        let request = convert::vote_request(request.into_inner()).map_err(|error| invalid(&error))?;
         own_vote(from, &request.vote)?;
         let answer = self.raft()?.vote(request).await.map_err(stopped)?;
         Ok(Response::new(convert::vote_answer_message(&answer)))
