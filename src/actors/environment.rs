@@ -4,9 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use rookery_cluster::{Barrier, Lease};
+
 use super::authenticator::Authenticator;
 use super::directory::Directory;
 use super::lane::Lanes;
+use super::tenure::Tenures;
 use crate::domain::resolve::TopicOptions;
 use crate::store::catalog::CatalogHandle;
 
@@ -31,6 +34,15 @@ pub struct Settings {
     pub topics: TopicOptions,
 }
 
+/// What the cluster says about this node and others.
+#[derive(Clone)]
+pub struct Standing {
+    /// Whether this node may serve.
+    pub lease: Lease,
+    /// Waits until an entry is in effect on all nodes.
+    pub barrier: Barrier,
+}
+
 /// Shared by all actors of the node.
 pub struct Environment {
     /// The lanes.
@@ -43,6 +55,12 @@ pub struct Environment {
     pub authenticator: Authenticator,
     /// Settings.
     pub settings: Settings,
+    /// Whether this node may serve.
+    pub lease: Lease,
+    /// Waits until an entry is in effect on all nodes.
+    pub barrier: Barrier,
+    /// The beginning and end of sessions in the log.
+    pub tenures: Arc<Tenures>,
     /// Messages to permanent topics that could not be stored; rare, and counted on any thread.
     pub messages_not_stored: AtomicU64,
     draining: AtomicBool,
@@ -56,16 +74,27 @@ impl Environment {
         directory: Arc<Directory>,
         authenticator: Authenticator,
         settings: Settings,
+        standing: Standing,
     ) -> Self {
+        let Standing { lease, barrier } = standing;
+        let tenures = Tenures::new(catalog.clone(), lease.clone(), barrier.clone());
         Self {
             lanes,
             catalog,
             directory,
             authenticator,
             settings,
+            lease,
+            barrier,
+            tenures,
             messages_not_stored: AtomicU64::new(0),
             draining: AtomicBool::new(false),
         }
+    }
+
+    /// This node's identifier and the epoch in which it serves now; `None` while it must not serve.
+    pub fn serving(&self) -> Option<(u32, u64)> {
+        self.directory.own_node().get().zip(self.lease.epoch())
     }
 
     /// From now on CONNECT is answered with code 3.

@@ -1,13 +1,16 @@
 //! How a lane receives from other threads: whole batches, one lock and one wake per batch.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::task::AtomicWaker;
 use parking_lot::Mutex;
+use rookery_cluster::EffectGuard;
 
 use super::counters::LaneCounters;
 use super::frame::{AcknowledgedFrame, SharedPayload};
 use crate::actors::close::CloseReason;
+use crate::actors::slot::Slot;
 
 /// A lane takes no further batches above so many bytes; who has one for it keeps it and stops reading its sockets
 /// until the lane has caught up.
@@ -89,6 +92,24 @@ pub enum Control {
     Close(Target, CloseReason),
     /// End every connection of the lane.
     CloseAll(CloseReason),
+    /// The log has ended the session of a connection.
+    End {
+        /// The connection.
+        target: Target,
+        /// The epoch in which the session was opened; a connection of another is left alone.
+        epoch: u64,
+        /// Why.
+        reason: CloseReason,
+        /// Kept until the connection has ended.
+        guard: EffectGuard,
+    },
+    /// The whole state was replaced: the log has ended all sessions of the lane but these.
+    Keep {
+        /// Their places, with the epochs in which they were opened.
+        kept: Arc<BTreeMap<Slot, u64>>,
+        /// Kept until the connections of the others have ended.
+        guard: Arc<EffectGuard>,
+    },
     /// The permanent message that the connection published as number `sequence` is stored, or cannot be.
     Stored {
         /// The publisher.

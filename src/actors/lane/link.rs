@@ -20,6 +20,12 @@ pub struct Link {
     /// At most so many bytes are read at a time: what was received and cannot be handled yet is kept, and nobody has
     /// logged in yet.
     pub read_bytes_max: Cell<usize>,
+    /// The epoch of this node in which a session was asked for; 0 before that.
+    pub epoch: Cell<u64>,
+    /// Whether the session is open and the client knows it, or is about to.
+    pub is_live: Cell<bool>,
+    /// Whether the log has ended the session already, so that nobody needs to tell it.
+    pub is_ended: Cell<bool>,
     /// Set by [`Self::resume`] until the stream has seen it.
     resumed: Cell<bool>,
     /// Why the connection is to end, if the lane wants it so.
@@ -39,6 +45,9 @@ impl Link {
             paused: Cell::new(false),
             read_again_at: Cell::new(None),
             read_bytes_max: Cell::new(usize::MAX),
+            epoch: Cell::new(0),
+            is_live: Cell::new(false),
+            is_ended: Cell::new(false),
             resumed: Cell::new(false),
             close: RefCell::new(None),
             tail: RefCell::new(Vec::new()),
@@ -89,6 +98,11 @@ impl Link {
     /// Goes on: first with what waits in `tail`, then with reading.
     pub fn resume(&self) {
         self.paused.set(false);
+        self.go_on();
+    }
+
+    /// The node serves again: what waits in `tail` is handled, unless the connection is paused for another reason.
+    pub fn go_on(&self) {
         self.resumed.set(true);
         self.wake();
     }

@@ -2,6 +2,8 @@
 
 use std::rc::Rc;
 
+use rookery_cluster::Lease;
+
 use super::buffer::BufferPool;
 use super::inbox::{Batch, LaneHandle, Lanes, Target};
 use super::link::Link;
@@ -39,6 +41,10 @@ pub struct LaneState {
     /// What the other lanes are still to get, by lane number.
     pub(super) outgoing: Vec<Batch>,
     pub(super) congested: bool,
+    /// Whether this node may serve; none before the first connection.
+    pub(super) lease: Option<Lease>,
+    /// Whether the lease was found to be over when it was looked at last.
+    pub(super) fenced: bool,
     pub(super) limits: OutboxLimits,
     pub(super) lanes: Lanes,
     /// Bytes in all outboxes.
@@ -64,6 +70,8 @@ impl LaneState {
             wheel: Wheel::default(),
             outgoing: lanes.iter().map(|_| Batch::default()).collect(),
             congested: false,
+            lease: None,
+            fenced: false,
             limits,
             lanes,
             bytes: 0,
