@@ -21,6 +21,9 @@ pub enum PublisherError {
     /// The topic is permanent and the message could not be stored.
     #[error("message could not be stored: {0}")]
     NotStored(StoreError),
+    /// The node has lost its cluster, and can say of nothing that all subscribers get it.
+    #[error("the node does not serve")]
+    Fenced,
     /// The node stops.
     #[error("the node is shutting down")]
     Closing,
@@ -30,18 +33,21 @@ pub enum PublisherError {
 /// sessions, and on disk if its topic is permanent.
 ///
 /// # Errors
-/// [`PublisherError`]; nothing was delivered then.
+/// [`PublisherError`]; nothing was delivered then, or too little, if the node lost its lease meanwhile.
 pub async fn publish(
     environment: &Arc<Environment>,
     principal: &Principal,
     topic: &str,
     payload: Bytes,
 ) -> Result<(), PublisherError> {
-    let space = environment.directory.registry_of(&principal.space(), environment).space;
+    if !environment.lease.is_valid() {
+        return Err(PublisherError::Fenced);
+    }
+    let space = environment.directory.space(&principal.space());
     let route = routes::compute(environment, &space, principal, topic)?;
     if !route.topic.is_permanent() {
         routes::deliver_from_outside(&environment.lanes, &route, &payload, QoS::AtLeastOnce);
-        return Ok(());
+        return if environment.lease.is_valid() { Ok(()) } else { Err(PublisherError::Fenced) };
     }
     let (sender, receiver) = oneshot::channel();
     permanent::store(environment, &space, &route.topic, payload, QoS::AtLeastOnce, move |result| {

@@ -48,7 +48,7 @@ fn refused(error: PublisherError, topic: &str) -> PublishError {
         }
         PublisherError::Refused(_) => PublishError::NotAllowed { topic },
         PublisherError::NotStored(error) => not_stored(&error),
-        PublisherError::Closing => PublishError::Unavailable,
+        PublisherError::Fenced | PublisherError::Closing => PublishError::Unavailable,
     }
 }
 

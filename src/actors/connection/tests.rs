@@ -10,9 +10,10 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream
 use super::*;
 use crate::actors::authenticator::Authenticator;
 use crate::actors::directory::Directory;
-use crate::actors::environment::Settings;
+use crate::actors::environment::{Settings, Standing};
 use crate::actors::lane::OutboxLimits;
 use crate::actors::observer::Observer;
+use crate::actors::own_node::OwnNode;
 use crate::actors::registry::StoredDelivery;
 use crate::clock;
 use crate::domain::catalog::{Change, Command, CreateBroker, Mutation, NewCertificate, NewCredentials};
@@ -56,12 +57,20 @@ impl World {
         let temporary = tempfile::tempdir().expect("a temporary directory");
         let lanes = lane::lanes(1);
         lane::install(0, &lanes, LIMITS);
-        let directory = Arc::new(Directory::new(vec![actix_rt::Arbiter::current()]));
-        let observer = Observer { lanes: lanes.clone(), directory: Arc::clone(&directory) };
+        let own_node = OwnNode::default();
+        let directory = Arc::new(Directory::new(own_node.clone(), vec![actix_rt::Arbiter::current()]));
+        let effects = store::Effects::new();
+        let observer = Observer {
+            lanes: lanes.clone(),
+            directory: Arc::clone(&directory),
+            effects: Arc::clone(&effects),
+            topics: TopicOptions::default(),
+        };
         let options = StoreOptions::new(temporary.path().join("raft"), "test".to_owned());
-        let (effects, peers) = (store::Effects::new(), Arc::new(store::NoPeers));
-        let store =
-            store::open(options, Arc::new(observer), effects, peers).await.expect("an empty store opens");
+        let store = store::open(options, Arc::new(observer), effects, Arc::new(store::NoPeers))
+            .await
+            .expect("an empty store opens");
+        own_node.set(u32::try_from(store.status().borrow().node_id).expect("a small number"));
         let catalog = store.catalog();
         let certificate = PeerCertificate { digest: [7; 32], fingerprint: Fingerprint::from_sha1(&[7; 20]) };
         catalog.propose(Command::Mutate(create_broker(&certificate))).await.expect("the broker is created");
@@ -78,7 +87,9 @@ impl World {
             retain_flag_on_stored: true,
             topics: TopicOptions::default(),
         };
-        let environment = Arc::new(Environment::new(lanes, catalog, directory, authenticator, settings));
+        let standing = Standing { lease: store.lease(), barrier: store.barrier() };
+        let environment =
+            Arc::new(Environment::new(lanes, catalog, directory, authenticator, settings, standing));
         Self { environment, certificate, _store: store, _directory: temporary }
     }
 

@@ -87,6 +87,11 @@ impl LaneState {
         &self.lanes[usize::from(self.number)]
     }
 
+    /// All lanes of the node.
+    pub fn lanes(&self) -> &Lanes {
+        &self.lanes
+    }
+
     /// The current tick of the lane's wheel.
     pub fn tick(&self) -> u32 {
         self.wheel.now()
