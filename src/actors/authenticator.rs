@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 
 use super::connection::PeerCertificate;
 use crate::clock;
+use crate::domain::admission::{self, NotAdmitted};
 use crate::domain::catalog::Catalog;
 use crate::domain::credential::{CredentialReference, Fingerprint, Password};
 use crate::domain::principal::Principal;
@@ -182,22 +183,11 @@ impl Authenticator {
 /// [`Refusal`] with code 5.
 pub fn admitted(catalog: &Catalog, identity: &Identity) -> Result<(), Refusal> {
     let entity = Some(identity.principal.id());
-    if !has_credential(catalog, identity) {
-        return Err(refusal(ConnectReturnCode::NotAuthorized, "credential was removed", entity));
-    }
-    if catalog.admits(&identity.principal).is_err() {
-        return Err(refusal(ConnectReturnCode::NotAuthorized, "registry is disabled", entity));
-    }
-    Ok(())
-}
-
-fn has_credential(catalog: &Catalog, identity: &Identity) -> bool {
-    match &identity.credential {
-        CredentialReference::Certificate(digest) => {
-            catalog.by_certificate(digest).is_some_and(|owner| owner.principal == identity.principal)
-        }
-        CredentialReference::Password(id) => catalog
-            .login(identity.principal.id())
-            .is_some_and(|login| login.passwords.iter().any(|password| password.id == *id)),
-    }
+    admission::admitted(catalog, &identity.principal, &identity.credential).map_err(|why| {
+        let reason = match why {
+            NotAdmitted::CredentialRemoved => "credential was removed",
+            NotAdmitted::RegistryDisabled => "registry is disabled",
+        };
+        refusal(ConnectReturnCode::NotAuthorized, reason, entity)
+    })
 }

@@ -17,6 +17,7 @@ pub mod environment;
 pub mod lane;
 pub mod log;
 pub mod observer;
+pub mod own_node;
 pub mod permanent;
 pub mod post;
 pub mod publisher;

@@ -1,10 +1,10 @@
-//! From a topic as published to the outboxes that get it, and the cache of that step.
+//! From a topic as published to the outboxes and other nodes that get it, and the cache of that step.
 //!
 //! A route is computed from the catalog (names) and the space's index (subscriptions) and kept per thread while the
 //! space's epochs stand still. On a hit a publish costs one comparison and two atomic loads; nothing is locked.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -19,6 +19,7 @@ use crate::domain::alias::Names;
 use crate::domain::index::Matches;
 use crate::domain::principal::Principal;
 use crate::domain::resolve::{self, PublishRefusal};
+use crate::domain::session::SessionId;
 use crate::mqtt::qos::QoS;
 
 /// Routes that a thread keeps; at the limit all are forgotten, and computed again as they are needed.
@@ -34,7 +35,7 @@ struct LaneTargets {
     acknowledged: Option<Arc<[Target]>>,
 }
 
-/// Everybody who gets a message under one name.
+/// Everybody on this node who gets a message under one name.
 #[derive(Debug)]
 struct NameTargets {
     name: Arc<str>,
@@ -50,6 +51,9 @@ pub struct Route {
     /// What it stands for.
     pub topic: CanonicalTopic,
     names: Vec<NameTargets>,
+    /// The other nodes with sessions that subscribe, each once, with the highest QoS that one of them was granted. A node
+    /// is sent the canonical topic and finds the names itself.
+    pub remotes: Box<[(u32, QoS)]>,
 }
 
 impl Route {
@@ -58,9 +62,9 @@ impl Route {
         &*self.published_as == topic && self.epochs == space.epochs()
     }
 
-    /// Whether nobody subscribes.
+    /// Whether nobody subscribes, on any node.
     pub fn is_empty(&self) -> bool {
-        self.names.is_empty()
+        self.names.is_empty() && self.remotes.is_empty()
     }
 }
 
@@ -125,15 +129,39 @@ pub fn matching(space: &Space, topic: CanonicalTopic, published_as: &str, names:
     let aliases = topic.device().map(|device| names.aliases_of(device)).unwrap_or_default();
     let mut found = Matches::default();
     space.matches(&topic, &aliases, &mut found);
-    let names = found.groups.into_iter().map(|group| by_lane(group.name, &group.targets)).collect();
-    Route { published_as: published_as.into(), epochs, topic, names }
+    let mut names = Vec::with_capacity(found.groups.len());
+    let mut remotes = BTreeMap::new();
+    for group in &found.groups {
+        let lanes = by_lane(&group.targets, space.own_node(), &mut remotes);
+        if !lanes.is_empty() {
+            names.push(NameTargets { name: Arc::clone(&group.name), lanes });
+        }
+    }
+    Route {
+        published_as: published_as.into(),
+        epochs,
+        topic,
+        names,
+        remotes: remotes.into_iter().collect(),
+    }
 }
 
-fn by_lane(name: Arc<str>, targets: &[(Slot, QoS)]) -> NameTargets {
+/// The subscribers on this node by lane; those on others are counted in `remotes`.
+fn by_lane(
+    targets: &[(SessionId, QoS)],
+    own_node: Option<u32>,
+    remotes: &mut BTreeMap<u32, QoS>,
+) -> Vec<LaneTargets> {
     let mut lanes: HashMap<u16, (Vec<Target>, Vec<Target>)> = HashMap::new();
-    for (slot, qos) in targets {
-        let (plain, acknowledged) = lanes.entry(slot.lane).or_default();
-        if *qos == QoS::AtMostOnce { plain } else { acknowledged }.push(Target::from(*slot));
+    for (session, qos) in targets {
+        if Some(session.node) != own_node {
+            let granted = remotes.entry(session.node).or_insert(*qos);
+            *granted = (*granted).max(*qos);
+            continue;
+        }
+        let (plain, acknowledged) = lanes.entry(session.lane).or_default();
+        let target = Target::from(Slot::from(*session));
+        if *qos == QoS::AtMostOnce { plain } else { acknowledged }.push(target);
     }
     let shared = |targets: Vec<Target>| (!targets.is_empty()).then(|| Arc::from(targets));
     let lanes = lanes.into_iter().map(|(lane, (plain, acknowledged))| LaneTargets {
@@ -141,7 +169,7 @@ fn by_lane(name: Arc<str>, targets: &[(Slot, QoS)]) -> NameTargets {
         plain: shared(plain),
         acknowledged: shared(acknowledged),
     });
-    NameTargets { name, lanes: lanes.collect() }
+    lanes.collect()
 }
 
 /// A message under one name, encoded at most once for each QoS.
@@ -179,9 +207,9 @@ impl<'a> Encoder<'a> {
     }
 }
 
-/// Puts a message into the outboxes of its route, from a lane.
+/// Puts a message into the outboxes of its route on this node, from a lane.
 pub fn deliver(lane: &mut LaneState, route: &Route, payload: &OutgoingPayload<'_>, qos: QoS) {
-    if route.names.is_empty() {
+    if route.is_empty() {
         lane.handle().counters.messages_unmatched.add(1);
         return;
     }
@@ -241,7 +269,7 @@ fn deliver_acknowledged(lane: &mut LaneState, to: u16, targets: &Arc<[Target]>, 
     }
 }
 
-/// Hands a message to the lanes of its route, from a thread that is no lane. The caller bounds its own rate.
+/// Hands a message to the lanes of its route on this node, from a thread that is no lane. The caller bounds its own rate.
 pub fn deliver_from_outside(lanes: &Lanes, route: &Route, payload: &[u8], qos: QoS) {
     let payload = OutgoingPayload::new(payload);
     let mut scratch = Vec::new();

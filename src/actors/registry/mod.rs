@@ -241,6 +241,9 @@ impl Handler<CatalogEvent> for RegistryActor {
             Event::SpaceCreated { .. }
             | Event::NamesChanged { .. }
             | Event::PermanentSet { .. }
+            | Event::SessionOpened { .. }
+            | Event::SubscriptionsChanged { .. }
+            | Event::SessionClosed { .. }
             | Event::MonitoringChanged { .. } => {}
         }
     }
