@@ -27,7 +27,7 @@ impl ApplyObserver for Observer {
         if let Event::PermanentSet { space, topic, payload, qos, .. } = event {
             let Some(running) = self.directory.find(space) else { return };
             let route = routes::matching(&running.space, topic.clone(), topic.as_str(), catalog);
-            routes::deliver_from_outside(&self.lanes, &route, payload, *qos);
+            routes::deliver_on_this_node(&self.lanes, &route, payload, *qos);
             return;
         }
         self.directory.notify(event, || match event {

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use rookery_cluster::{LinkLoad, Links};
+use rookery_cluster::{Lease, LinkLoad, Links};
 use tokio::sync::watch;
 
 use self::wire::ChunkWriter;
@@ -30,22 +30,37 @@ pub const CHUNK_BYTES: usize = 64 * 1024;
 /// Default for the bytes on the way to one node above which its publishers wait.
 pub const BACKLOG_BYTES_MAX: usize = 32 * 1024 * 1024;
 
-/// The links to other nodes, as far as they are needed here.
-pub trait PeerLinks: Send + Sync {
+/// The cluster as far as it is needed here.
+pub trait Cluster: Send + Sync {
     /// See [`Links::send`].
     fn send(&self, node_id: u64, chunk: Bytes) -> Option<u64>;
 
     /// See [`Links::load`].
     fn load(&self, node_id: u64) -> LinkLoad;
+
+    /// Whether what was done for clients before this call may be acknowledged to them: see [`Lease::is_valid`].
+    fn may_acknowledge(&self) -> bool;
 }
 
-impl PeerLinks for Links {
+/// The cluster that this node is in.
+pub struct Membership {
+    /// The links to the other nodes.
+    pub links: Links,
+    /// Whether this node serves.
+    pub lease: Lease,
+}
+
+impl Cluster for Membership {
     fn send(&self, node_id: u64, chunk: Bytes) -> Option<u64> {
-        Self::send(self, node_id, chunk)
+        self.links.send(node_id, chunk)
     }
 
     fn load(&self, node_id: u64) -> LinkLoad {
-        Self::load(self, node_id)
+        self.links.load(node_id)
+    }
+
+    fn may_acknowledge(&self) -> bool {
+        self.lease.is_valid()
     }
 }
 
@@ -73,7 +88,7 @@ pub struct Ticket {
 
 /// Shared by all lanes and the rest of the node.
 pub struct Forwarding {
-    links: OnceLock<Box<dyn PeerLinks>>,
+    cluster: OnceLock<Box<dyn Cluster>>,
     backlog_bytes_max: usize,
     /// By node: the sequence up to which nothing is left to wait for. Made when somebody first waits.
     settled: Mutex<HashMap<u64, watch::Sender<u64>>>,
@@ -82,19 +97,24 @@ pub struct Forwarding {
 }
 
 impl Forwarding {
-    /// Without links yet: until [`Self::connect`] nobody is reached.
+    /// In no cluster yet: until [`Self::connect`] nobody is reached, and nothing acknowledged.
     pub fn new(backlog_bytes_max: usize) -> Self {
         Self {
-            links: OnceLock::new(),
+            cluster: OnceLock::new(),
             backlog_bytes_max,
             settled: Mutex::default(),
             counters: ForwardingCounters::default(),
         }
     }
 
-    /// From now on messages go out over `links`. The first call counts.
-    pub fn connect(&self, links: impl PeerLinks + 'static) {
-        let _ = self.links.set(Box::new(links));
+    /// From now on this node is a part of `cluster`. The first call counts.
+    pub fn connect(&self, cluster: impl Cluster + 'static) {
+        let _ = self.cluster.set(Box::new(cluster));
+    }
+
+    /// Whether what was done for clients before this call may be acknowledged to them.
+    pub fn may_acknowledge(&self) -> bool {
+        self.cluster.get().is_some_and(|cluster| cluster.may_acknowledge())
     }
 
     /// Bytes on the way to a node above which its publishers wait.
@@ -104,12 +124,12 @@ impl Forwarding {
 
     /// Queues a chunk for a node. `None` if the node has no sessions any more.
     fn send(&self, node_id: u64, chunk: Vec<u8>) -> Option<u64> {
-        self.links.get()?.send(node_id, Bytes::from(chunk))
+        self.cluster.get()?.send(node_id, Bytes::from(chunk))
     }
 
     /// What is on the way to a node.
     fn load(&self, node_id: u64) -> LinkLoad {
-        self.links.get().map(|links| links.load(node_id)).unwrap_or_default()
+        self.cluster.get().map(|cluster| cluster.load(node_id)).unwrap_or_default()
     }
 
     /// Whether more is on the way to a node of `route` than may be.

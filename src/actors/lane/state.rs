@@ -1,16 +1,20 @@
 //! What one arbiter thread keeps for its connections: the slab of outboxes, their bytes and their limits.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::buffer::BufferPool;
 use super::inbox::{Batch, LaneHandle, Lanes, Target};
 use super::link::Link;
 use super::outbox::Outbox;
 use super::wheel::Wheel;
+use crate::actors::forward::Forwarding;
+use crate::actors::forward::outgoing::{Outgoing, OwedPlace};
 use crate::actors::slot::Slot;
 use crate::clock;
 use crate::domain::timestamp::Timestamp;
 use crate::domain::window::WindowLimits;
+use crate::mqtt::qos::PacketIdentifier;
 
 /// The limits of outboxes (configuration `limits.*`).
 #[derive(Debug, Clone, Copy)]
@@ -38,11 +42,20 @@ pub struct LaneState {
     pub(super) wheel: Wheel,
     /// What the other lanes are still to get, by lane number.
     pub(super) outgoing: Vec<Batch>,
+    /// What the other nodes are still to get.
+    pub(super) nodes: Outgoing,
+    pub(super) forwarding: Arc<Forwarding>,
+    /// Connections whose PUBACKs are held back while the node may not acknowledge.
+    pub(super) withheld: Vec<Target>,
     pub(super) congested: bool,
     pub(super) limits: OutboxLimits,
     pub(super) lanes: Lanes,
     /// Bytes in all outboxes.
     pub(super) bytes: usize,
+    /// Working space for what other nodes have settled.
+    pub(super) settled: Vec<OwedPlace>,
+    /// Working space for the PUBACKs that are due.
+    pub(super) due: Vec<PacketIdentifier>,
     /// Working space for encoding; taken and put back by its users.
     pub scratch: Vec<u8>,
     /// The time of day, read at most once per chunk.
@@ -54,7 +67,7 @@ pub struct LaneState {
 
 impl LaneState {
     /// An empty lane.
-    pub fn new(number: u16, lanes: Lanes, limits: OutboxLimits) -> Self {
+    pub fn new(number: u16, lanes: Lanes, limits: OutboxLimits, forwarding: Arc<Forwarding>) -> Self {
         Self {
             number,
             outboxes: Vec::new(),
@@ -63,10 +76,15 @@ impl LaneState {
             pool: BufferPool::default(),
             wheel: Wheel::default(),
             outgoing: lanes.iter().map(|_| Batch::default()).collect(),
+            nodes: Outgoing::new(number, Arc::clone(&forwarding)),
+            forwarding,
+            withheld: Vec::new(),
             congested: false,
             limits,
             lanes,
             bytes: 0,
+            settled: Vec::new(),
+            due: Vec::new(),
             scratch: Vec::new(),
             time: None,
             wake: None,
@@ -77,6 +95,11 @@ impl LaneState {
     /// The handle of this lane.
     pub fn handle(&self) -> &LaneHandle {
         &self.lanes[usize::from(self.number)]
+    }
+
+    /// The slot of a connection of this lane.
+    pub(super) fn slot(&self, target: Target) -> Slot {
+        Slot { lane: self.number, index: target.index, generation: target.generation }
     }
 
     /// The current tick of the lane's wheel.
