@@ -110,7 +110,8 @@ pub async fn start(config: &Config) -> Result<Node, StartError> {
     let mut options =
         store::StoreOptions::new(data_dir.join(first_start::STORAGE_DIRECTORY), config.node.name.clone());
     options.limits = config.quotas.clone();
-    let opening = service.spawn(store::open(options, Arc::new(observer)));
+    let (effects, peers) = (store::Effects::new(), Arc::new(store::NoPeers));
+    let opening = service.spawn(store::open(options, Arc::new(observer), effects, peers));
     let store =
         opening.await.map_err(std::io::Error::other).map_err(StartError::system("storage task"))??;
     let catalog = store.catalog();

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use rookery_cluster::Proposer;
+use rookery_cluster::{Lease, Proposer};
 use smol_str::SmolStr;
 
+use super::duty;
 use super::error::StoreError;
 use super::replica::{CatalogReplica, state_hash};
 use super::wire;
@@ -42,11 +43,20 @@ pub struct MutationContext {
 pub struct CatalogHandle {
     replica: Arc<CatalogReplica>,
     proposer: Proposer<CatalogReplica>,
+    lease: Lease,
 }
 
 impl CatalogHandle {
-    pub(super) fn new(replica: Arc<CatalogReplica>, proposer: Proposer<CatalogReplica>) -> Self {
-        Self { replica, proposer }
+    pub(super) fn new(
+        replica: Arc<CatalogReplica>,
+        proposer: Proposer<CatalogReplica>,
+        lease: Lease,
+    ) -> Self {
+        Self { replica, proposer, lease }
+    }
+
+    pub(super) fn proposer(&self) -> &Proposer<CatalogReplica> {
+        &self.proposer
     }
 
     /// Reads under the catalog's lock: short, without blocking, and never from within an observer. Long work takes
@@ -144,6 +154,23 @@ impl CatalogHandle {
         self.put_token(operator_token(hash, TokenCondition::NewSecret)).await
     }
 
+    /// Repeats a change that the node owes from its start on, such as [`Self::ensure_administrator`], until the cluster has
+    /// stored it. Waits while the node does not serve, for example because it has still to join or nobody leads; then the
+    /// state that `attempt` looks at is that of the cluster. `what` names the change in the log.
+    ///
+    /// # Errors
+    /// [`StoreError`] that will not pass: the change is against the rules, or the node is shutting down.
+    pub async fn until_stored<T, Attempt>(
+        &self,
+        what: &str,
+        attempt: impl FnMut() -> Attempt,
+    ) -> Result<T, StoreError>
+    where
+        Attempt: Future<Output = Result<T, StoreError>>,
+    {
+        duty::until_stored(self.lease.clone(), what, attempt).await
+    }
+
     /// Puts the configured limits in force unless they are already.
     ///
     /// # Errors
@@ -211,6 +238,6 @@ fn operator_token(hash: TokenHash, condition: TokenCondition) -> NewToken {
 
 /// The catalog answers every kind of command with its kind of outcome, so this cannot happen; it is an error rather
 /// than a panic because the change was made.
-fn unexpected(outcome: &Outcome) -> StoreError {
+pub(super) fn unexpected(outcome: &Outcome) -> StoreError {
     StoreError::Unavailable { reason: format!("unexpected outcome {outcome:?}"), may_have_applied: true }
 }

@@ -91,7 +91,4 @@ pub enum OpenError {
     /// The data directory or what is in it.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// The configured limits could not be written.
-    #[error("cannot store the configured limits: {0}")]
-    Limits(#[source] StoreError),
 }

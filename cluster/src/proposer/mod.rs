@@ -13,6 +13,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
+use crate::disk::Importance;
 use crate::error::{CommandOutcome, ProposeError, UnavailableReason};
 use crate::replica::Replica;
 use pending::Waiter;
@@ -62,6 +63,16 @@ impl<R: Replica> Proposer<R> {
         command: Bytes,
         on_done: impl FnOnce(Result<R::Response, ProposeError>) + Send + 'static,
     ) {
-        self.queue.submit(command, Waiter::new(on_done));
+        self.queue.submit(command, Importance::Ordinary, Waiter::new(on_done));
+    }
+
+    /// Proposes like [`Self::try_submit`], and is refused for lack of space only when half of the reserve is used up: for
+    /// commands without which clients that are there could not go on. They are small and few compared with the reserve.
+    pub fn try_submit_essential(
+        &self,
+        command: Bytes,
+        on_done: impl FnOnce(Result<R::Response, ProposeError>) + Send + 'static,
+    ) {
+        self.queue.submit(command, Importance::Essential, Waiter::new(on_done));
     }
 }

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::pending::Waiter;
-use crate::disk::{BelowReserve, DiskGuard};
+use crate::disk::{BelowReserve, DiskGuard, Importance};
 use crate::error::{CommandOutcome, ProposeError, UnavailableReason};
 use crate::options::{BATCH_BYTES_MAX, BATCH_COMMANDS_MAX, COMMAND_BYTES_LIMIT, NodeOptions};
 
@@ -65,10 +65,10 @@ impl<T> Queue<T> {
     }
 
     /// Queues a command or answers its waiter with the reason why not.
-    pub(crate) fn submit(&self, command: Bytes, waiter: Waiter<T>) {
+    pub(crate) fn submit(&self, command: Bytes, importance: Importance, waiter: Waiter<T>) {
         let refused = {
             let mut state = self.state.lock();
-            match self.admit(&state, command.len()) {
+            match self.admit(&state, command.len(), importance) {
                 Ok(()) => {
                     state.bytes += command.len();
                     state.waiting.push_back((command, waiter));
@@ -83,7 +83,7 @@ impl<T> Queue<T> {
         }
     }
 
-    fn admit(&self, state: &State<T>, bytes: usize) -> Result<(), ProposeError> {
+    fn admit(&self, state: &State<T>, bytes: usize, importance: Importance) -> Result<(), ProposeError> {
         match state.gate {
             Gate::Open => {}
             Gate::Shut(reason) => {
@@ -107,7 +107,7 @@ impl<T> Queue<T> {
                 bytes_max: self.bytes_max,
             });
         }
-        self.guard.admit(bytes as u64).map_err(storage_full)
+        self.guard.admit(bytes as u64, importance).map_err(storage_full)
     }
 
     /// Why a write failed just now: measures whether there is space.
@@ -175,7 +175,7 @@ fn storage_full(BelowReserve { free_bytes, reserve_bytes }: BelowReserve) -> Pro
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::disk::StatvfsProbe;
+    use crate::disk::{DiskProbe, DiskSpace, StatvfsProbe};
 
     type Seen = Arc<Mutex<Vec<ProposeError>>>;
 
@@ -191,7 +191,7 @@ mod tests {
     fn submit(queue: &Queue<()>, seen: &Seen, bytes: usize) {
         let seen = Arc::clone(seen);
         let waiter = Waiter::new(move |result: Result<(), _>| seen.lock().extend(result.err()));
-        queue.submit(Bytes::from(vec![0; bytes]), waiter);
+        queue.submit(Bytes::from(vec![0; bytes]), Importance::Ordinary, waiter);
     }
 
     #[test]
@@ -225,6 +225,35 @@ mod tests {
             .map(|taken| (taken.first_sequence, taken.commands.len()))
             .collect();
         assert_eq!(sizes, [(1, 1000), (1001, 1), (1002, 1), (1003, 1), (1004, 1)]);
+    }
+
+    /// A disk with so many bytes free.
+    struct Free(u64);
+
+    impl DiskProbe for Free {
+        fn measure(&self, _path: &std::path::Path) -> std::io::Result<DiskSpace> {
+            Ok(DiskSpace { free_bytes: self.0, total_bytes: u64::MAX })
+        }
+    }
+
+    #[test]
+    fn essential_commands_may_use_half_of_the_reserve() {
+        let accepts = |free_bytes, importance| {
+            let seen = Seen::default();
+            let guard = DiskGuard::new(Arc::new(Free(free_bytes)), ".".as_ref(), Some(1_000)).unwrap();
+            let queue = Queue::new(&NodeOptions::new("."), Arc::new(guard));
+            queue.set_gate(Gate::Open);
+            let refused = Arc::clone(&seen);
+            let waiter = Waiter::new(move |result: Result<(), _>| refused.lock().extend(result.err()));
+            queue.submit(Bytes::from_static(b"x"), importance, waiter);
+            let refused = seen.lock().pop();
+            refused.map_or(Ok(()), Err)
+        };
+        let full = |free_bytes, reserve_bytes| Err(ProposeError::StorageFull { free_bytes, reserve_bytes });
+        assert_eq!(accepts(1_000, Importance::Ordinary), Ok(()));
+        assert_eq!(accepts(999, Importance::Ordinary), full(999, 1_000));
+        assert_eq!(accepts(500, Importance::Essential), Ok(()));
+        assert_eq!(accepts(499, Importance::Essential), full(499, 500));
     }
 
     #[test]

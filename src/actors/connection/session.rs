@@ -45,8 +45,6 @@ pub struct Session {
     pub will: Option<Will>,
     /// The route of the last publish: most clients publish to one topic.
     pub(super) last_route: Option<Rc<Route>>,
-    /// Numbers the publishes to permanent topics.
-    pub(super) stored_sequence: u64,
     reporter: Option<Rc<Reporter>>,
 }
 
@@ -61,7 +59,7 @@ impl Session {
     ) -> Self {
         let reporter =
             identity.principal.device().map(|device| Reporter::new(device.clone(), registry.clone()));
-        Self { identity, client_id, space, registry, will, last_route: None, stored_sequence: 0, reporter }
+        Self { identity, client_id, space, registry, will, last_route: None, reporter }
     }
 
     /// Notes that a device is alive.

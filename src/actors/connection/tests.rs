@@ -59,7 +59,9 @@ impl World {
         let directory = Arc::new(Directory::new(vec![actix_rt::Arbiter::current()]));
         let observer = Observer { lanes: lanes.clone(), directory: Arc::clone(&directory) };
         let options = StoreOptions::new(temporary.path().join("raft"), "test".to_owned());
-        let store = store::open(options, Arc::new(observer)).await.expect("an empty store opens");
+        let (effects, peers) = (store::Effects::new(), Arc::new(store::NoPeers));
+        let store =
+            store::open(options, Arc::new(observer), effects, peers).await.expect("an empty store opens");
         let catalog = store.catalog();
         let certificate = PeerCertificate { digest: [7; 32], fingerprint: Fingerprint::from_sha1(&[7; 20]) };
         catalog.propose(Command::Mutate(create_broker(&certificate))).await.expect("the broker is created");

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use rookery_cluster::{Lease, LinkLoad, Links};
+use rookery_cluster::{LinkLoad, Links};
 use tokio::sync::watch;
 
 use self::wire::ChunkWriter;
@@ -30,37 +30,22 @@ pub const CHUNK_BYTES: usize = 64 * 1024;
 /// Default for the bytes on the way to one node above which its publishers wait.
 pub const BACKLOG_BYTES_MAX: usize = 32 * 1024 * 1024;
 
-/// The cluster as far as it is needed here.
-pub trait Cluster: Send + Sync {
+/// The links to other nodes, as far as they are needed here.
+pub trait PeerLinks: Send + Sync {
     /// See [`Links::send`].
     fn send(&self, node_id: u64, chunk: Bytes) -> Option<u64>;
 
     /// See [`Links::load`].
     fn load(&self, node_id: u64) -> LinkLoad;
-
-    /// Whether what was done for clients before this call may be acknowledged to them: see [`Lease::is_valid`].
-    fn may_acknowledge(&self) -> bool;
 }
 
-/// The cluster that this node is in.
-pub struct Membership {
-    /// The links to the other nodes.
-    pub links: Links,
-    /// Whether this node serves.
-    pub lease: Lease,
-}
-
-impl Cluster for Membership {
+impl PeerLinks for Links {
     fn send(&self, node_id: u64, chunk: Bytes) -> Option<u64> {
-        self.links.send(node_id, chunk)
+        Self::send(self, node_id, chunk)
     }
 
     fn load(&self, node_id: u64) -> LinkLoad {
-        self.links.load(node_id)
-    }
-
-    fn may_acknowledge(&self) -> bool {
-        self.lease.is_valid()
+        Self::load(self, node_id)
     }
 }
 
@@ -88,7 +73,7 @@ pub struct Ticket {
 
 /// Shared by all lanes and the rest of the node.
 pub struct Forwarding {
-    cluster: OnceLock<Box<dyn Cluster>>,
+    links: OnceLock<Box<dyn PeerLinks>>,
     backlog_bytes_max: usize,
     /// By node: the sequence up to which nothing is left to wait for. Made when somebody first waits.
     settled: Mutex<HashMap<u64, watch::Sender<u64>>>,
@@ -97,24 +82,19 @@ pub struct Forwarding {
 }
 
 impl Forwarding {
-    /// In no cluster yet: until [`Self::connect`] nobody is reached, and nothing acknowledged.
+    /// Without links yet: until [`Self::connect`] nobody is reached.
     pub fn new(backlog_bytes_max: usize) -> Self {
         Self {
-            cluster: OnceLock::new(),
+            links: OnceLock::new(),
             backlog_bytes_max,
             settled: Mutex::default(),
             counters: ForwardingCounters::default(),
         }
     }
 
-    /// From now on this node is a part of `cluster`. The first call counts.
-    pub fn connect(&self, cluster: impl Cluster + 'static) {
-        let _ = self.cluster.set(Box::new(cluster));
-    }
-
-    /// Whether what was done for clients before this call may be acknowledged to them.
-    pub fn may_acknowledge(&self) -> bool {
-        self.cluster.get().is_some_and(|cluster| cluster.may_acknowledge())
+    /// From now on messages go out over `links`. The first call counts.
+    pub fn connect(&self, links: impl PeerLinks + 'static) {
+        let _ = self.links.set(Box::new(links));
     }
 
     /// Bytes on the way to a node above which its publishers wait.
@@ -124,12 +104,12 @@ impl Forwarding {
 
     /// Queues a chunk for a node. `None` if the node has no sessions any more.
     fn send(&self, node_id: u64, chunk: Vec<u8>) -> Option<u64> {
-        self.cluster.get()?.send(node_id, Bytes::from(chunk))
+        self.links.get()?.send(node_id, Bytes::from(chunk))
     }
 
     /// What is on the way to a node.
     fn load(&self, node_id: u64) -> LinkLoad {
-        self.cluster.get().map(|cluster| cluster.load(node_id)).unwrap_or_default()
+        self.links.get().map(|links| links.load(node_id)).unwrap_or_default()
     }
 
     /// Whether more is on the way to a node of `route` than may be.

@@ -74,17 +74,12 @@ impl LaneState {
         let target = Target::from(slot);
         let Some(outbox) = self.get(target) else { return };
         let is_next = outbox.acknowledgements.as_ref().is_none_or(|state| state.owed.is_empty());
-        if is_next && missing == 0 && self.forwarding.may_acknowledge() {
+        if is_next && missing == 0 {
             self.send_control(slot, |out| {
                 encode_puback(out, packet_identifier);
             });
-            return;
-        }
-        if let Some(outbox) = self.get(target) {
+        } else {
             outbox.owe(OwedAcknowledgement { packet_identifier, missing }, owed_max);
-            if is_next && missing == 0 {
-                self.withhold(target);
-            }
         }
     }
 
@@ -96,51 +91,25 @@ impl LaneState {
         }
     }
 
-    /// Sends the PUBACKs that wait for nothing any more, or holds them back while the node may not acknowledge: it may
-    /// have been given up meanwhile, and not know who should have got the messages.
+    /// Sends the PUBACKs that wait for nothing any more.
     fn send_due(&mut self, target: Target) {
-        if !self.forwarding.may_acknowledge() {
-            self.withhold(target);
-            return;
-        }
-        let mut scratch = std::mem::take(&mut self.due);
-        let Some(outbox) = self.get(target) else { return };
-        let Some(state) = outbox.acknowledgements.as_mut() else { return };
-        state.is_withheld = false;
-        while let Some(owed) = state.owed.pop_front_if(|owed| owed.missing == 0) {
-            state.first_owed = state.first_owed.wrapping_add(1);
-            scratch.push(owed.packet_identifier);
-        }
-        if let Some(link) = &outbox.link
-            && link.read_again_at.get().is_some_and(|owed_max| state.owed.len() <= owed_max)
-        {
-            link.read_again_at.set(None);
-            link.wake();
-        }
-        let slot = self.slot(target);
-        self.send_control(slot, |out| {
-            for packet_identifier in scratch.drain(..) {
-                encode_puback(out, packet_identifier);
+        let mut pubacks = std::mem::take(&mut self.pubacks);
+        pubacks.clear();
+        if let Some(outbox) = self.get(target) {
+            let (link, state) = (outbox.link.clone(), outbox.acknowledgements());
+            while let Some(owed) = state.owed.pop_front_if(|owed| owed.missing == 0) {
+                state.first_owed = state.first_owed.wrapping_add(1);
+                encode_puback(&mut pubacks, owed.packet_identifier);
             }
-        });
-        self.due = scratch;
-    }
-
-    fn withhold(&mut self, target: Target) {
-        let Some(outbox) = self.get(target) else { return };
-        if !std::mem::replace(&mut outbox.acknowledgements().is_withheld, true) {
-            self.withheld.push(target);
+            if let Some(link) = link
+                && link.read_again_at.get().is_some_and(|owed_max| state.owed.len() <= owed_max)
+            {
+                link.read_again_at.set(None);
+                link.wake();
+            }
         }
-    }
-
-    /// Sends what was held back, if the node may acknowledge again.
-    pub(super) fn release_withheld(&mut self) {
-        if self.withheld.is_empty() || !self.forwarding.may_acknowledge() {
-            return;
-        }
-        for target in std::mem::take(&mut self.withheld) {
-            self.send_due(target);
-        }
+        self.send_control(self.slot(target), |out| out.extend_from_slice(&pubacks));
+        self.pubacks = pubacks;
     }
 
     pub(super) fn write_acknowledged(

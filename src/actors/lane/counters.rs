@@ -90,6 +90,10 @@ counters! {
     wills_published,
     /// Wills not published because their topic is not allowed (U-M9).
     wills_refused,
+    /// Wills not published because the node had no lease.
+    wills_lost,
+    /// CONNECTs refused because clients took over from each other too often.
+    takeovers_refused,
     /// Panics of connections, each confined to its own.
     panics,
     /// Bytes in outboxes and windows now.

@@ -1,11 +1,13 @@
 //! How a lane receives from other threads: whole batches, one lock and one wake per batch.
 
+use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::task::AtomicWaker;
 use parking_lot::Mutex;
+use rookery_cluster::EffectGuard;
 use tokio::sync::Notify;
 
 use super::counters::LaneCounters;
@@ -13,6 +15,7 @@ use super::frame::{AcknowledgedFrame, SharedPayload};
 use crate::actors::close::CloseReason;
 use crate::actors::forward::Ticket;
 use crate::actors::forward::outgoing::OwedPlace;
+use crate::actors::slot::Slot;
 
 /// A lane takes no further batches above so many bytes; who has one for it keeps it and stops reading its sockets
 /// until the lane has caught up.
@@ -99,6 +102,24 @@ pub enum Control {
     Close(Target, CloseReason),
     /// End every connection of the lane.
     CloseAll(CloseReason),
+    /// The log has ended the session of a connection.
+    End {
+        /// The connection.
+        target: Target,
+        /// The epoch in which the session was opened; a connection of another is left alone.
+        epoch: u64,
+        /// Why.
+        reason: CloseReason,
+        /// Kept until the connection has ended.
+        guard: EffectGuard,
+    },
+    /// The whole state was replaced: the log has ended all sessions of the lane but these.
+    Keep {
+        /// Their places, with the epochs in which they were opened.
+        kept: Arc<BTreeMap<Slot, u64>>,
+        /// Kept until the connections of the others have ended.
+        guard: Arc<EffectGuard>,
+    },
     /// The permanent message that the connection published is stored, or cannot be.
     Stored {
         /// The place of its PUBACK among those that are owed.

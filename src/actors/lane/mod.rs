@@ -12,6 +12,7 @@ pub mod buffer;
 pub mod counters;
 mod deadline;
 mod delivery;
+mod fence;
 pub mod flusher;
 mod forwarding;
 pub mod frame;

@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use rookery_cluster::EffectGuard;
+
 use super::buffer::OutputBuffer;
 use super::frame::{AcknowledgedFrame, SharedPayload};
 use super::link::Link;
@@ -38,8 +40,6 @@ pub struct Acknowledgements {
     pub owed: VecDeque<OwedAcknowledgement>,
     /// The number of the first of `owed`; they are numbered through from the first of the connection, and wrap around.
     pub first_owed: u32,
-    /// The connection is in the lane's list of those whose PUBACKs are held back.
-    pub is_withheld: bool,
 }
 
 impl Acknowledgements {
@@ -90,6 +90,8 @@ pub struct Outbox {
     pub held_bytes: usize,
     /// When to give up on the client.
     pub deadlines: Deadlines,
+    /// Entries of the log that ended the session: they take effect when the connection has ended, and this is free.
+    pub ended_by: Vec<Arc<EffectGuard>>,
 }
 
 impl Outbox {
@@ -104,7 +106,13 @@ impl Outbox {
             held: None,
             held_bytes: 0,
             deadlines: Deadlines::default(),
+            ended_by: Vec::new(),
         }
+    }
+
+    /// Whether the connection has been told that its session is open: what is for it must not be written without a lease.
+    pub fn is_live(&self) -> bool {
+        self.link.as_ref().is_some_and(|link| link.is_live.get())
     }
 
     /// Bytes that this outbox keeps in memory for its client.

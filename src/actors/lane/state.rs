@@ -3,6 +3,8 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use rookery_cluster::Lease;
+
 use super::buffer::BufferPool;
 use super::inbox::{Batch, LaneHandle, Lanes, Target};
 use super::link::Link;
@@ -14,7 +16,6 @@ use crate::actors::slot::Slot;
 use crate::clock;
 use crate::domain::timestamp::Timestamp;
 use crate::domain::window::WindowLimits;
-use crate::mqtt::qos::PacketIdentifier;
 
 /// The limits of outboxes (configuration `limits.*`).
 #[derive(Debug, Clone, Copy)]
@@ -45,17 +46,19 @@ pub struct LaneState {
     /// What the other nodes are still to get.
     pub(super) nodes: Outgoing,
     pub(super) forwarding: Arc<Forwarding>,
-    /// Connections whose PUBACKs are held back while the node may not acknowledge.
-    pub(super) withheld: Vec<Target>,
     pub(super) congested: bool,
+    /// Whether this node may serve; none before the first connection.
+    pub(super) lease: Option<Lease>,
+    /// Whether the lease was found to be over when it was looked at last.
+    pub(super) fenced: bool,
     pub(super) limits: OutboxLimits,
     pub(super) lanes: Lanes,
     /// Bytes in all outboxes.
     pub(super) bytes: usize,
     /// Working space for what other nodes have settled.
     pub(super) settled: Vec<OwedPlace>,
-    /// Working space for the PUBACKs that are due.
-    pub(super) due: Vec<PacketIdentifier>,
+    /// Working space for PUBACKs that are due.
+    pub(super) pubacks: Vec<u8>,
     /// Working space for encoding; taken and put back by its users.
     pub scratch: Vec<u8>,
     /// The time of day, read at most once per chunk.
@@ -78,13 +81,14 @@ impl LaneState {
             outgoing: lanes.iter().map(|_| Batch::default()).collect(),
             nodes: Outgoing::new(number, Arc::clone(&forwarding)),
             forwarding,
-            withheld: Vec::new(),
             congested: false,
+            lease: None,
+            fenced: false,
             limits,
             lanes,
             bytes: 0,
             settled: Vec::new(),
-            due: Vec::new(),
+            pubacks: Vec::new(),
             scratch: Vec::new(),
             time: None,
             wake: None,
