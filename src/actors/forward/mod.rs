@@ -16,7 +16,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use rookery_cluster::{LinkLoad, Links};
 use tokio::sync::watch;
 
@@ -75,7 +75,9 @@ pub struct Ticket {
 pub struct Forwarding {
     links: OnceLock<Box<dyn PeerLinks>>,
     backlog_bytes_max: usize,
-    /// By node: the sequence up to which nothing is left to wait for. Made when somebody first waits.
+    /// By node: the last sequence that its link has given. Sending is done under a shared lock: see [`Self::last_sent`].
+    sent: RwLock<HashMap<u64, AtomicU64>>,
+    /// By node: the sequence up to which nothing is left to wait for.
     settled: Mutex<HashMap<u64, watch::Sender<u64>>>,
     /// What is counted outside of lanes.
     pub counters: ForwardingCounters,
@@ -87,6 +89,7 @@ impl Forwarding {
         Self {
             links: OnceLock::new(),
             backlog_bytes_max,
+            sent: RwLock::default(),
             settled: Mutex::default(),
             counters: ForwardingCounters::default(),
         }
@@ -104,7 +107,26 @@ impl Forwarding {
 
     /// Queues a chunk for a node. `None` if the node has no sessions any more.
     fn send(&self, node_id: u64, chunk: Vec<u8>) -> Option<u64> {
-        self.links.get()?.send(node_id, Bytes::from(chunk))
+        let links = self.links.get()?;
+        let mut sent = self.sent.read();
+        if !sent.contains_key(&node_id) {
+            drop(sent);
+            self.sent.write().entry(node_id).or_default();
+            sent = self.sent.read();
+        }
+        let sequence = links.send(node_id, Bytes::from(chunk))?;
+        if let Some(last) = sent.get(&node_id) {
+            last.fetch_max(sequence, Ordering::Relaxed);
+        }
+        Some(sequence)
+    }
+
+    /// The last sequence that the link to a node has given, with nobody in the middle of sending.
+    ///
+    /// While a link ends it gives none. So from within [`rookery_cluster::PeerService::link_ended`] this is the last
+    /// sequence of the epoch that has ended, and all later ones are of the next.
+    pub fn last_sent(&self, node_id: u64) -> u64 {
+        self.sent.write().get(&node_id).map_or(0, |last| last.load(Ordering::Relaxed))
     }
 
     /// What is on the way to a node.
