@@ -75,6 +75,14 @@ impl Route {
         &self.space
     }
 
+    /// A route to other nodes alone.
+    #[cfg(test)]
+    pub fn to_nodes(space: SpaceId, topic: &str, nodes: &[(u64, QoS)]) -> Self {
+        let remotes = nodes.iter().map(|(node_id, granted)| Remote::new(*node_id, *granted)).collect();
+        let (epochs, topic) = (Epochs { index: 0, names: 0 }, CanonicalTopic::free(topic));
+        Self { published_as: topic.as_str().into(), space, epochs, topic, names: Vec::new(), remotes }
+    }
+
     /// The other nodes that get what is published here.
     pub fn remotes(&self) -> &[Remote] {
         &self.remotes

@@ -7,6 +7,8 @@
 //! again; messages of one publisher keep their order; a PUBACK waits for every node that was sent the message, or for the
 //! end of that node's epoch.
 
+#[cfg(test)]
+pub mod fixture;
 pub mod incoming;
 pub mod outgoing;
 pub mod wire;
@@ -23,9 +25,6 @@ use tokio::sync::watch;
 use self::wire::ChunkWriter;
 use super::routes::Route;
 use crate::mqtt::qos::QoS;
-
-/// A chunk is sent before the end of the turn when it has so many bytes. One message may make it longer.
-pub const CHUNK_BYTES: usize = 64 * 1024;
 
 /// Default for the bytes on the way to one node above which its publishers wait.
 pub const BACKLOG_BYTES_MAX: usize = 32 * 1024 * 1024;

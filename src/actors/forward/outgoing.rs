@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use rookery_cluster::LinkLoad;
 
-use super::wire::ChunkWriter;
-use super::{CHUNK_BYTES, Forwarding};
+use super::Forwarding;
+use super::wire::{CHUNK_BYTES, ChunkWriter};
 use crate::actors::lane::Target;
 use crate::actors::routes::Route;
 use crate::mqtt::qos::QoS;

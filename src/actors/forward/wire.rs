@@ -21,6 +21,9 @@ use crate::mqtt::qos::QoS;
 /// The first byte of a chunk. A node reads what the version before it wrote, and refuses what it does not know.
 pub const VERSION: u8 = 1;
 
+/// A chunk is sent before the end of the turn when it has so many bytes. One message may make it longer.
+pub const CHUNK_BYTES: usize = 64 * 1024;
+
 /// Topics of a chunk, at most: their numbers have two bytes.
 pub const TOPICS_MAX: usize = 1 << 16;
 
@@ -100,7 +103,7 @@ impl ChunkWriter {
 
     /// Takes the chunk out and makes room for the next one, as large as this one was.
     pub fn take(&mut self) -> Vec<u8> {
-        let next = Vec::with_capacity(self.bytes.len().min(super::CHUNK_BYTES));
+        let next = Vec::with_capacity(self.bytes.len().min(CHUNK_BYTES));
         self.space = None;
         self.topics = 0;
         std::mem::replace(&mut self.bytes, next)
