@@ -155,7 +155,7 @@ impl Forwarding {
             let number = chunk.topic(route.space(), route.topic.as_str());
             chunk.message(number, qos.min(remote.qos), payload);
             self.counters.messages_forwarded.fetch_add(1, Ordering::Relaxed);
-            let sequence = self.send(remote.node_id, chunk.take());
+            let sequence = self.send(remote.node_id, chunk.finish());
             tickets.extend(sequence.map(|sequence| Ticket { node_id: remote.node_id, sequence }));
         }
         tickets

@@ -101,12 +101,24 @@ impl ChunkWriter {
         self.bytes.extend_from_slice(payload);
     }
 
-    /// Takes the chunk out and makes room for the next one, as large as this one was.
+    /// Takes the chunk out, to begin the next one. What is taken has no more than twice the memory that it needs: it may
+    /// wait long, and is counted by its length.
     pub fn take(&mut self) -> Vec<u8> {
-        let next = Vec::with_capacity(self.bytes.len().min(CHUNK_BYTES));
         self.space = None;
         self.topics = 0;
+        if self.bytes.len() < self.bytes.capacity() / 2 {
+            let chunk = self.bytes.clone();
+            self.bytes.clear();
+            return chunk;
+        }
+        // The next chunk of a busy turn is as long as this one.
+        let next = Vec::with_capacity(self.bytes.len().min(CHUNK_BYTES));
         std::mem::replace(&mut self.bytes, next)
+    }
+
+    /// The chunk, if it is the only one.
+    pub fn finish(self) -> Vec<u8> {
+        self.bytes
     }
 
     fn start(&mut self) {

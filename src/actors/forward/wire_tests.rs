@@ -119,6 +119,19 @@ fn a_space_and_a_topic_are_written_once_per_chunk() {
 }
 
 #[test]
+fn a_small_chunk_behind_a_large_one_does_not_keep_its_memory() {
+    let mut writer = ChunkWriter::default();
+    let number = writer.topic(&SpaceId::Broker(BrokerId::new("b1")), "a");
+    writer.message(number, QoS::AtMostOnce, &[7; 60_000]);
+    assert!(writer.take().len() > 60_000);
+    let number = writer.topic(&SpaceId::Broker(BrokerId::new("b1")), "a");
+    writer.message(number, QoS::AtMostOnce, b"x");
+    let small = writer.take();
+    assert!(small.capacity() <= 2 * small.len(), "{} bytes for {}", small.capacity(), small.len());
+    assert!(writer.is_empty());
+}
+
+#[test]
 fn every_rule_is_checked() {
     let chunk = |frames: &[u8]| [&[VERSION], frames].concat();
     let cases: [(Vec<u8>, ChunkError); 10] = [
