@@ -8,6 +8,7 @@ use rookery_cluster::{Barrier, Lease};
 
 use super::authenticator::Authenticator;
 use super::directory::Directory;
+use super::forward::Forwarding;
 use super::lane::Lanes;
 use super::tenure::Tenures;
 use crate::domain::resolve::TopicOptions;
@@ -24,7 +25,7 @@ pub struct Settings {
     pub payload_bytes_max: usize,
     /// Subscriptions of a session, at most.
     pub subscriptions_max: usize,
-    /// Permanent messages of one connection that wait for the disk, at most.
+    /// Publishes of one connection that wait for the disk or for other nodes, at most.
     pub storing_messages_max: usize,
     /// Stored messages sent for one SUBSCRIBE, at most.
     pub stored_messages_per_subscribe_max: usize,
@@ -47,6 +48,8 @@ pub struct Standing {
 pub struct Environment {
     /// The lanes.
     pub lanes: Lanes,
+    /// What the lanes share to reach other nodes.
+    pub forwarding: Arc<Forwarding>,
     /// The catalog.
     pub catalog: CatalogHandle,
     /// The topic spaces and their registry actors.
@@ -69,7 +72,7 @@ pub struct Environment {
 impl Environment {
     /// Puts the parts together.
     pub fn new(
-        lanes: Lanes,
+        (lanes, forwarding): (Lanes, Arc<Forwarding>),
         catalog: CatalogHandle,
         directory: Arc<Directory>,
         authenticator: Authenticator,
@@ -80,6 +83,7 @@ impl Environment {
         let tenures = Tenures::new(catalog.clone(), lease.clone(), barrier.clone());
         Self {
             lanes,
+            forwarding,
             catalog,
             directory,
             authenticator,

@@ -50,7 +50,7 @@ impl ApplyObserver for Observer {
             Event::PermanentSet { space, topic, payload, qos, .. } => {
                 let Some(space) = self.directory.find(space) else { return };
                 let route = routes::matching(&space, topic.clone(), topic.as_str(), catalog);
-                routes::deliver_from_outside(&self.lanes, &route, payload, *qos);
+                routes::deliver_on_this_node(&self.lanes, &route, payload, *qos);
             }
             Event::NamesChanged { registry } => {
                 if let Some(space) = self.directory.find(&SpaceId::Registry(registry.clone())) {

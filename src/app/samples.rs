@@ -1,11 +1,12 @@
 //! Where the metrics and health checks of the node come from (U-I9: ours, not those of the original).
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::doors::Parts;
 use crate::actors::environment::Environment;
+use crate::actors::forward::ForwardingCounters;
 use crate::actors::lane::Lanes;
 use crate::actors::lane::counters::CounterTotals;
 use crate::clock;
@@ -20,7 +21,7 @@ const LANE_SILENCE_MAX: Duration = Duration::from_secs(20);
 
 /// Everything for the operations listener.
 pub fn operations(parts: &Parts<'_>, listeners: Vec<(&'static str, Arc<ListenerCounters>)>) -> Operations {
-    let lanes = parts.environment.lanes.clone();
+    let (lanes, forwarding) = (parts.environment.lanes.clone(), Arc::clone(&parts.environment.forwarding));
     let status = parts.store.status();
     let (verifier, directory) = (Arc::clone(parts.verifier), Arc::clone(&parts.environment.directory));
     let storage = move || storage_samples(&status.borrow());
@@ -54,7 +55,7 @@ pub fn operations(parts: &Parts<'_>, listeners: Vec<(&'static str, Arc<ListenerC
         ]
     };
     let sources: Vec<crate::observe::metrics::Source> = vec![
-        Arc::new(move || message_samples(&lanes)),
+        Arc::new(move || message_samples(&lanes, &forwarding.counters)),
         Arc::new(move || listener_samples(&listeners)),
         Arc::new(storage),
         Arc::new(passwords),
@@ -94,7 +95,8 @@ fn storage_samples(status: &NodeStatus) -> Vec<Sample> {
     ]
 }
 
-fn message_samples(lanes: &Lanes) -> Vec<Sample> {
+fn message_samples(lanes: &Lanes, forwarding: &ForwardingCounters) -> Vec<Sample> {
+    let outside = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let mut totals = CounterTotals::default();
     for lane in lanes.iter() {
         totals.add(&lane.counters);
@@ -114,6 +116,26 @@ fn message_samples(lanes: &Lanes) -> Vec<Sample> {
             "messages_dropped_outbox_full",
             "QoS 0 messages dropped because a subscriber's outbox was full",
             totals.messages_dropped_outbox_full,
+        ),
+        counter(
+            "messages_forwarded",
+            "Messages sent to other nodes, once for each",
+            totals.messages_forwarded + outside(&forwarding.messages_forwarded),
+        ),
+        counter(
+            "messages_dropped_link_full",
+            "Messages not sent to a node because too much was on the way to it",
+            totals.messages_dropped_link_full + outside(&forwarding.messages_dropped_link_full),
+        ),
+        counter(
+            "messages_from_nodes",
+            "Messages received from other nodes",
+            outside(&forwarding.messages_from_nodes),
+        ),
+        counter(
+            "chunks_malformed",
+            "Chunks of other nodes that could not be read",
+            outside(&forwarding.chunks_malformed),
         ),
         counter(
             "sessions_closed_slow",

@@ -155,9 +155,12 @@ pub struct Limits {
     pub outboxes_bytes_max: usize,
     /// An unacknowledged QoS 1 message is sent again after this time; 0 = never. Default: 20 s.
     pub redelivery_interval: Duration,
-    /// Publishes to permanent topics of one connection that wait for the disk; above it the socket is not read.
+    /// QoS 1 publishes of one connection that wait for the disk or for other nodes; above it the socket is not read.
     /// Default: 1000.
     pub storing_messages_max: usize,
+    /// Bytes on the way to one other node above which its publishers are not read; QoS 0 messages are dropped for a node
+    /// that cannot be reached. Default: 32 MiB.
+    pub node_backlog_bytes_max: usize,
     /// Stored messages sent for one SUBSCRIBE. Further ones are left out. Default: 10,000.
     pub stored_messages_per_subscribe_max: usize,
     /// Whether a wildcard in the kind position covers permanent topics too (U-T8). Default: true.

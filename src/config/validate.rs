@@ -292,6 +292,11 @@ impl Found {
             ),
             redelivery_interval: seconds(raw.redelivery_interval_s),
             storing_messages_max: self.at_least("limits.storing_messages_max", raw.storing_messages_max, 1),
+            node_backlog_bytes_max: self.at_least(
+                "limits.node_backlog_bytes_max",
+                raw.node_backlog_bytes_max,
+                MIN_NODE_BACKLOG_BYTES,
+            ),
             stored_messages_per_subscribe_max: raw.stored_messages_per_subscribe_max,
             kind_wildcard_covers_permanent: raw.kind_wildcard_covers_permanent,
             retain_flag_on_stored: raw.retain_flag_on_stored,
@@ -313,6 +318,9 @@ const FENCED_DROP_S: RangeInclusive<u64> = 0..=3600;
 
 /// The least that a queue may be limited to.
 const MIN_QUEUE_BYTES: usize = 64 * 1024;
+
+/// The least that may be on the way to another node: a few chunks, the largest of which holds one message more than 64 KiB.
+const MIN_NODE_BACKLOG_BYTES: usize = 2 * 1024 * 1024;
 
 /// What a delivered name may take beside the payload.
 const TOPIC_BYTES_LARGEST: usize = 64 * 1024;

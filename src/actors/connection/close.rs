@@ -53,9 +53,11 @@ impl ConnectionActor {
             match decode_client_packet(&frame) {
                 Ok(ClientPacket::Publish(packet)) => {
                     let mut lane = lane.borrow_mut();
-                    let flow = session.publish(&self.environment, &mut lane, self.slot, &packet);
-                    if let Flow::Close(reason) = flow {
-                        return Some(reason);
+                    match session.publish(&self.environment, &mut lane, self.slot, &packet) {
+                        Flow::Close(reason) => return Some(reason),
+                        // Nobody is left who could wait for room: the rest is lost, as if it had not arrived.
+                        Flow::Later => break,
+                        Flow::Continue | Flow::Pause => {}
                     }
                 }
                 Ok(ClientPacket::Disconnect) => return Some(CloseReason::Disconnected),

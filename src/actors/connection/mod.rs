@@ -55,6 +55,8 @@ enum Flow {
     Continue,
     /// Stop reading until something comes back.
     Pause,
+    /// As [`Self::Pause`]; the packet was not handled, and is handled then.
+    Later,
     /// End the connection.
     Close(CloseReason),
 }
@@ -164,6 +166,11 @@ impl ConnectionActor {
             match self.handle_packet(lane, &frame, context) {
                 Flow::Continue => {}
                 Flow::Pause => {
+                    self.link.paused.set(true);
+                    break;
+                }
+                Flow::Later => {
+                    consumed -= frame.len;
                     self.link.paused.set(true);
                     break;
                 }

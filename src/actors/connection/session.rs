@@ -49,8 +49,6 @@ pub struct Session {
     pub will: Option<Will>,
     /// The route of the last publish: most clients publish to one topic.
     pub(super) last_route: Option<Rc<Route>>,
-    /// Numbers the publishes to permanent topics.
-    pub(super) stored_sequence: u64,
     reporter: Option<Rc<Reporter>>,
 }
 
@@ -74,7 +72,6 @@ impl Session {
             registry,
             will,
             last_route: None,
-            stored_sequence: 0,
             reporter,
         }
     }

@@ -33,6 +33,7 @@ fn tick(state: &Rc<RefCell<LaneState>>) {
     for (index, generation) in lane.wheel.advance() {
         lane.check_deadlines(Target { index, generation });
     }
+    lane.resume_publishers();
     lane.publish_gauges();
     lane.handle().counters.heartbeat_s.set(crate::clock::now().seconds());
     drop(lane);
@@ -73,6 +74,7 @@ fn turn(lane: &mut LaneState) {
     }
     let was_congested = lane.congested();
     lane.hand_over();
+    lane.ship(&received.settled);
     if was_congested && !lane.congested() {
         lane.wake_all();
     }
@@ -95,17 +97,10 @@ fn apply(lane: &mut LaneState, control: Control) {
                 link.request_close(reason);
             }
         }
-        Control::Stored { target, sequence, result } => {
-            let slot = crate::actors::slot::Slot {
-                lane: lane.number,
-                index: target.index,
-                generation: target.generation,
-            };
-            match result {
-                Ok(()) => lane.stored(slot, sequence),
-                Err(why) => apply(lane, Control::Close(target, CloseReason::NotStored(why))),
-            }
-        }
+        Control::Stored { owed, result } => match result {
+            Ok(()) => lane.settle(owed),
+            Err(why) => apply(lane, Control::Close(owed.target, CloseReason::NotStored(why))),
+        },
         Control::CloseAll(reason) => {
             for target in lane.targets() {
                 apply(lane, Control::Close(target, reason.clone()));
@@ -115,7 +110,8 @@ fn apply(lane: &mut LaneState, control: Control) {
             lane.end_session(target, epoch, reason, guard);
         }
         Control::Keep { kept, guard } => lane.keep_sessions(&kept, &guard),
-        Control::Uncongested => {}
+        // That it came is enough: the turn looks at what can go on.
+        Control::Uncongested | Control::LinkChanged => {}
     }
 }
 

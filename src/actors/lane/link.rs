@@ -12,9 +12,10 @@ pub struct Link {
     pub transport: RefCell<Box<dyn Transport>>,
     /// Wakes the connection's task; set by every poll of its read stream.
     waker: RefCell<Option<Waker>>,
-    /// While set, nothing is read: a CONNECT or SUBSCRIBE is being decided, and order must be kept.
+    /// While set, nothing is read: a CONNECT or SUBSCRIBE is being decided, and order must be kept; or a PUBLISH waits for
+    /// room on the way to another node.
     pub paused: Cell<bool>,
-    /// While set, nothing is read either: too many publishes wait for the disk. Reading goes on when no more than this
+    /// While set, nothing is read either: too many publishes wait for the disk or other nodes. Reading goes on when no more than this
     /// many acknowledgements are owed.
     pub read_again_at: Cell<Option<usize>>,
     /// At most so many bytes are read at a time: what was received and cannot be handled yet is kept, and nobody has

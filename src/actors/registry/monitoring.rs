@@ -98,7 +98,7 @@ impl RegistryActor {
             return;
         }
         let json = self.record(device).to_json(registry, device);
-        routes::deliver_from_outside(&self.environment.lanes, &route, json.as_bytes(), QoS::AtMostOnce);
+        routes::deliver_from_outside(&self.environment, &route, json.as_bytes(), QoS::AtMostOnce);
     }
 
     /// The tick: tells what has waited, and proposes what the catalog does not have.
