@@ -57,7 +57,7 @@ pub async fn publish(
     if !environment.lease.is_valid() {
         return Err(PublisherError::Fenced);
     }
-    let space = environment.directory.registry_of(&principal.space(), environment).space;
+    let space = environment.directory.space(&principal.space());
     let route = routes::compute(environment, &space, principal, topic)?;
     if !route.topic.is_permanent() {
         return deliver(environment, route, &payload).await;

@@ -37,6 +37,11 @@ impl Reply {
         post_always(&self.connection, answer);
     }
 
+    /// Gives the duty back: the request was not taken.
+    pub fn release(mut self) {
+        self.is_given = true;
+    }
+
     /// Closes the connection instead.
     pub fn close(mut self, reason: CloseReason) {
         self.is_given = true;

@@ -86,7 +86,7 @@ impl Tenures {
         done: impl FnOnce(Result<(), StoreError>) + Send + 'static,
     ) {
         let (this, tenure) = (Arc::clone(self), Arc::clone(tenure));
-        self.catalog.open_session(command, move |result| match result {
+        self.catalog.open_session_async(command, move |result| match result {
             Ok(opened) => {
                 if tenure.stage.compare_exchange(ASKED, OPEN, Ordering::AcqRel, Ordering::Acquire).is_err() {
                     this.close(tenure.id, tenure.epoch);
@@ -129,7 +129,7 @@ impl Tenures {
         self.closing.lock().insert(id, Closing { epoch, is_refused: false });
         let this = Arc::clone(self);
         let command = CloseSession { id, epoch, at: clock::now() };
-        self.catalog.close_session(command, move |result| {
+        self.catalog.close_session_async(command, move |result| {
             let mut closing = this.closing.lock();
             match result {
                 Err(error) => {

@@ -42,15 +42,15 @@ pub fn operations(parts: &Parts<'_>, listeners: Vec<(&'static str, Arc<ListenerC
     let environment = Arc::clone(parts.environment);
     let spaces = move || {
         let not_stored = environment.messages_not_stored.load(Ordering::Relaxed);
-        let running = directory.all();
-        let subscriptions: usize = running.iter().map(|registry| registry.space.subscriptions()).sum();
+        let spaces = directory.spaces();
+        let subscriptions: usize = spaces.iter().map(|space| space.subscriptions()).sum();
         vec![
             Sample::counter(
                 "messages_not_stored",
                 "Messages to permanent topics that could not be stored",
                 not_stored,
             ),
-            Sample::gauge("topic_spaces", "Topic spaces in use", running.len() as u64),
+            Sample::gauge("topic_spaces", "Topic spaces in use", spaces.len() as u64),
             Sample::gauge("subscriptions", "Subscriptions", subscriptions as u64),
         ]
     };
