@@ -28,7 +28,10 @@ pub async fn watch(environment: Arc<Environment>, drop_after: Duration) {
             }
             Change::Serves => tracing::info!("this node serves clients again"),
             Change::Drop => {
-                tracing::warn!(after_s = drop_after.as_secs(), "all clients are dropped: the cluster is gone");
+                tracing::warn!(
+                    after_s = drop_after.as_secs(),
+                    "all clients are dropped: the cluster is gone"
+                );
                 for lane in environment.lanes.iter() {
                     lane.control(Control::CloseAll(CloseReason::Fenced));
                 }
@@ -93,9 +96,8 @@ mod tests {
     #[test]
     fn clients_are_dropped_once_for_each_time_that_the_cluster_is_gone() {
         let (mut fence, start) = (Fence::default(), clock::monotonic());
-        let mut look = |serves, second| {
-            fence.look(serves, start + Duration::from_secs(second), Duration::from_secs(30))
-        };
+        let mut look =
+            |serves, second| fence.look(serves, start + Duration::from_secs(second), Duration::from_secs(30));
         let starting = [look(false, 0), look(false, 1), look(true, 2)];
         assert_eq!(starting, [Change::None, Change::None, Change::None]);
         let short = [look(false, 10), look(false, 39), look(true, 40)];

@@ -66,7 +66,8 @@ impl PeerService for Peers {
         let mut environment = self.environment.subscribe();
         let lanes = Arc::clone(&self.lanes);
         Box::pin(async move {
-            let Ok(environment) = environment.wait_for(Option::is_some).await.map(|known| known.clone()) else {
+            let Ok(environment) = environment.wait_for(Option::is_some).await.map(|known| known.clone())
+            else {
                 return;
             };
             // A node that stops has closed its sessions: nobody is left who could get anything.

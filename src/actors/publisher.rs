@@ -54,13 +54,14 @@ pub async fn publish(
     payload: Bytes,
 ) -> Result<(), PublisherError> {
     // Before the route is looked up: what was found under no lease may be old.
-    if !environment.lease.is_valid() {
-        return Err(PublisherError::Fenced);
-    }
+    let epoch = environment.lease.epoch().ok_or(PublisherError::Fenced)?;
     let space = environment.directory.space(&principal.space());
     let route = routes::compute(environment, &space, principal, topic)?;
     if !route.topic.is_permanent() {
-        return deliver(environment, route, &payload).await;
+        deliver(environment, route, &payload).await?;
+        // As with PUBACK: only a node that was a part of the cluster all along knows who should have got the message.
+        let is_same = environment.lease.epoch() == Some(epoch);
+        return if is_same { Ok(()) } else { Err(PublisherError::Fenced) };
     }
     let (sender, receiver) = oneshot::channel();
     permanent::store(environment, &space, &route.topic, payload, QoS::AtLeastOnce, move |result| {
@@ -80,7 +81,5 @@ async fn deliver(environment: &Environment, route: Route, payload: &[u8]) -> Res
     let tickets = routes::deliver_from_outside(environment, &route, payload, QoS::AtLeastOnce);
     drop(route);
     let taken = environment.forwarding.wait_for(&tickets);
-    tokio::time::timeout(TAKEN_WITHIN, taken).await.map_err(|_| PublisherError::NotTaken)?;
-    // As with PUBACK: only a node that has been a part of the cluster all along knows who should have got the message.
-    if environment.lease.is_valid() { Ok(()) } else { Err(PublisherError::Fenced) }
+    tokio::time::timeout(TAKEN_WITHIN, taken).await.map_err(|_| PublisherError::NotTaken)
 }

@@ -334,7 +334,12 @@ pub fn deliver_on_this_node(lanes: &Lanes, route: &Route, payload: &[u8], qos: Q
 
 /// As [`deliver_on_this_node`], and sends the message to the other nodes of its route. The tickets tell what can be waited
 /// for with [`super::forward::Forwarding::wait_for`].
-pub fn deliver_from_outside(environment: &Environment, route: &Route, payload: &[u8], qos: QoS) -> Vec<Ticket> {
+pub fn deliver_from_outside(
+    environment: &Environment,
+    route: &Route,
+    payload: &[u8],
+    qos: QoS,
+) -> Vec<Ticket> {
     deliver_on_this_node(&environment.lanes, route, payload, qos);
     environment.forwarding.send_message(route, payload, qos)
 }

@@ -24,10 +24,12 @@ use crate::actors::authenticator::Authenticator;
 use crate::actors::directory::Directory;
 use crate::actors::environment::{Environment, Settings, Standing};
 use crate::actors::fence;
+use crate::actors::forward::Forwarding;
 use crate::actors::lane::wheel::TICK_MS;
 use crate::actors::lane::{self, Lanes, OutboxLimits};
 use crate::actors::observer::Observer;
 use crate::actors::own_node::OwnNode;
+use crate::actors::peer::Peers;
 use crate::config::{Config, Limits};
 use crate::domain::resolve::TopicOptions;
 use crate::domain::window::WindowLimits;
@@ -106,7 +108,8 @@ pub async fn start(config: &Config) -> Result<Node, StartError> {
     let entrance = Threads::start("entrance", usize::from(config.node.connection_threads))?;
 
     let lanes = lane::lanes(config.node.connection_threads);
-    let arbiters = start_arbiters(&lanes, &config.limits);
+    let forwarding = Arc::new(Forwarding::new(config.limits.node_backlog_bytes_max));
+    let arbiters = start_arbiters(&lanes, &config.limits, &forwarding);
     let own_node = OwnNode::default();
     let handles = arbiters.iter().map(Arbiter::handle).collect();
     let directory = Arc::new(Directory::new(own_node.clone(), handles));
@@ -122,10 +125,12 @@ pub async fn start(config: &Config) -> Result<Node, StartError> {
     let mut options =
         store::StoreOptions::new(data_dir.join(first_start::STORAGE_DIRECTORY), config.node.name.clone());
     options.limits = config.quotas.clone();
-    let opening =
-        service.spawn(store::open(options, Arc::new(observer), effects, Arc::new(store::NoPeers)));
+    let peers = Arc::new(Peers::new(lanes.clone(), Arc::clone(&forwarding)));
+    let service_of_peers = Arc::<Peers>::clone(&peers);
+    let opening = service.spawn(store::open(options, Arc::new(observer), effects, service_of_peers));
     let store =
         opening.await.map_err(std::io::Error::other).map_err(StartError::system("storage task"))??;
+    forwarding.connect(store.links());
     learn_own_node(own_node, store.status(), &service);
     let catalog = store.catalog();
     first_start::ensure_administrator(&catalog, config).await?;
@@ -134,8 +139,15 @@ pub async fn start(config: &Config) -> Result<Node, StartError> {
     let throttle = Arc::new(Throttle::new(ThrottleSettings::default()));
     let authenticator = Authenticator::new(catalog.clone(), Arc::clone(&verifier), throttle);
     let standing = Standing { lease: store.lease(), barrier: store.barrier() };
-    let environment =
-        Arc::new(Environment::new(lanes, catalog, directory, authenticator, settings, standing));
+    let environment = Arc::new(Environment::new(
+        (lanes, forwarding),
+        catalog,
+        directory,
+        authenticator,
+        settings,
+        standing,
+    ));
+    peers.serve(&environment);
     service.spawn(Arc::clone(&environment.tenures).retry());
     service.spawn(fence::watch(Arc::clone(&environment), config.cluster.fenced_drop));
 
@@ -172,13 +184,13 @@ fn learn_own_node(own_node: OwnNode, mut status: watch::Receiver<NodeStatus>, se
     }
 }
 
-fn start_arbiters(lanes: &Lanes, limits: &Limits) -> Vec<Arbiter> {
+fn start_arbiters(lanes: &Lanes, limits: &Limits, forwarding: &Arc<Forwarding>) -> Vec<Arbiter> {
     let outbox_limits = outbox_limits(limits, lanes.len());
     (0..u16::try_from(lanes.len()).unwrap_or(u16::MAX))
         .map(|number| {
             let arbiter = Arbiter::new();
-            let lanes = lanes.clone();
-            arbiter.spawn_fn(move || lane::install(number, &lanes, outbox_limits));
+            let (lanes, forwarding) = (lanes.clone(), Arc::clone(forwarding));
+            arbiter.spawn_fn(move || lane::install(number, &lanes, outbox_limits, forwarding));
             arbiter
         })
         .collect()

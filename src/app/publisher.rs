@@ -49,7 +49,9 @@ fn refused(error: PublisherError, topic: &str) -> PublishError {
         PublisherError::Refused(_) => PublishError::NotAllowed { topic },
         PublisherError::NotStored(error) => not_stored(&error),
         PublisherError::Congested => PublishError::Overloaded,
-        PublisherError::Fenced | PublisherError::NotTaken | PublisherError::Closing => PublishError::Unavailable,
+        PublisherError::Fenced | PublisherError::NotTaken | PublisherError::Closing => {
+            PublishError::Unavailable
+        }
     }
 }
 

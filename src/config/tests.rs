@@ -30,8 +30,7 @@ fn all_mistakes_are_reported_together_with_key_value_and_rule() {
     };
     let problems = load(&Sources { flags, ..Sources::default() }).expect_err("five mistakes").0;
     let keys: Vec<&str> = problems.iter().map(|problem| problem.key.as_str()).collect();
-    let expected =
-        ["node.name", "listen.mqtt", "cluster.join", "cluster.expect_voters", "security.tls_cert"];
+    let expected = ["node.name", "listen.mqtt", "cluster.join", "cluster.expect_voters", "security.tls_cert"];
     assert_eq!(keys, expected);
     assert_eq!(
         problems[0].to_string(),

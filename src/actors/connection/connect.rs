@@ -146,7 +146,7 @@ impl ConnectionActor {
         drop(lane);
         match flow {
             Flow::Close(reason) => self.close(&reason, context),
-            Flow::Continue | Flow::Pause => self.resume(),
+            Flow::Continue | Flow::Pause | Flow::Later => self.resume(),
         }
     }
 

@@ -64,16 +64,7 @@ impl Session {
     ) -> Self {
         let reporter =
             identity.principal.device().map(|device| Reporter::new(device.clone(), registry.clone()));
-        Self {
-            identity,
-            tenure,
-            client_id,
-            space,
-            registry,
-            will,
-            last_route: None,
-            reporter,
-        }
+        Self { identity, tenure, client_id, space, registry, will, last_route: None, reporter }
     }
 
     /// Notes that a device is alive.

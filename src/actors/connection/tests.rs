@@ -8,12 +8,19 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
 
 use super::*;
+
+mod forwarding;
+
 use crate::actors::authenticator::Authenticator;
 use crate::actors::directory::Directory;
 use crate::actors::environment::{Settings, Standing};
+use crate::actors::forward::BACKLOG_BYTES_MAX;
+use crate::actors::forward::fixture::FakeLinks;
+use crate::actors::forward::wire::ChunkWriter;
 use crate::actors::lane::OutboxLimits;
 use crate::actors::observer::Observer;
 use crate::actors::own_node::OwnNode;
+use crate::actors::peer::Peers;
 use crate::actors::registry::StoredDelivery;
 use crate::clock;
 use crate::domain::catalog::{Change, Command, CreateBroker, Mutation, NewCertificate, NewCredentials};
@@ -44,6 +51,10 @@ const LIMITS: OutboxLimits = OutboxLimits {
 struct World {
     environment: Arc<Environment>,
     certificate: PeerCertificate,
+    /// The links to other nodes.
+    links: FakeLinks,
+    /// This node as others see it.
+    peers: Peers,
     _store: store::Store,
     _directory: tempfile::TempDir,
 }
@@ -56,7 +67,9 @@ impl World {
     async fn with_passwords(passwords: VerifierSettings) -> Self {
         let temporary = tempfile::tempdir().expect("a temporary directory");
         let lanes = lane::lanes(1);
-        lane::install(0, &lanes, LIMITS);
+        let links = FakeLinks::default();
+        let forwarding = links.forwarding(BACKLOG_BYTES_MAX);
+        lane::install(0, &lanes, LIMITS, Arc::clone(&forwarding));
         let own_node = OwnNode::default();
         let directory = Arc::new(Directory::new(own_node.clone(), vec![actix_rt::Arbiter::current()]));
         let effects = store::Effects::new();
@@ -88,9 +101,17 @@ impl World {
             topics: TopicOptions::default(),
         };
         let standing = Standing { lease: store.lease(), barrier: store.barrier() };
-        let environment =
-            Arc::new(Environment::new(lanes, catalog, directory, authenticator, settings, standing));
-        Self { environment, certificate, _store: store, _directory: temporary }
+        let environment = Arc::new(Environment::new(
+            (lanes, forwarding),
+            catalog,
+            directory,
+            authenticator,
+            settings,
+            standing,
+        ));
+        let peers = Peers::new(Arc::clone(&environment.lanes), Arc::clone(&environment.forwarding));
+        peers.serve(&environment);
+        Self { environment, certificate, links, peers, _store: store, _directory: temporary }
     }
 
     fn accept(&self, transport: Box<dyn crate::actors::lane::buffer::Transport>) {
@@ -447,7 +468,8 @@ async fn every_byte_received_is_counted_once() {
 /// A session that subscribed to more than its queue holds was closed, asked again, and was closed again, for ever.
 #[tokio::test]
 async fn stored_messages_that_do_not_fit_are_left_out_and_leave_room_for_live_ones() {
-    let mut lane = LaneState::new(0, lane::lanes(1), LIMITS);
+    let mut lane =
+        LaneState::new(0, lane::lanes(1), LIMITS, FakeLinks::default().forwarding(BACKLOG_BYTES_MAX));
     let (_near, far) = tokio::io::duplex(64);
     let link = Rc::new(Link::new(Box::new(far)));
     let slot = lane.insert(Rc::clone(&link));

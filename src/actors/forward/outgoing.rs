@@ -109,21 +109,14 @@ impl Outgoing {
     /// A message with QoS 0 does not wait for a node that cannot be reached: it is dropped for that one.
     pub fn congested_node(&self, route: &Route, qos: QoS) -> Option<u64> {
         let limit = self.shared.backlog_bytes_max();
-        let waits = |node: &&NodeOutgoing| {
-            node.is_full(limit) && (node.load.is_connected || qos != QoS::AtMostOnce)
-        };
+        let waits =
+            |node: &&NodeOutgoing| node.is_full(limit) && (node.load.is_connected || qos != QoS::AtMostOnce);
         let known = |node_id| self.nodes.iter().find(|node| node.node_id == node_id);
         route.remotes().iter().filter_map(|remote| known(remote.node_id)).find(waits).map(|node| node.node_id)
     }
 
     /// Puts a message into the buffers of the other nodes of its route. `owed`, if any, waits for all of them.
-    pub fn append(
-        &mut self,
-        route: &Route,
-        payload: &[u8],
-        qos: QoS,
-        owed: Option<OwedPlace>,
-    ) -> Forwarded {
+    pub fn append(&mut self, route: &Route, payload: &[u8], qos: QoS, owed: Option<OwedPlace>) -> Forwarded {
         let mut forwarded = Forwarded::default();
         let limit = self.shared.backlog_bytes_max();
         for remote in route.remotes() {

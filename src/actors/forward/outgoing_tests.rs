@@ -7,6 +7,8 @@ use crate::domain::principal::SpaceId;
 
 const LIMIT: usize = 1024 * 1024;
 
+const NOBODY: [u32; 0] = [];
+
 fn route(topic: &str, nodes: &[(u64, QoS)]) -> Route {
     Route::to_nodes(SpaceId::Broker(BrokerId::new("b1")), topic, nodes)
 }
@@ -29,10 +31,8 @@ fn message(topic: &str, qos: QoS, payload: &[u8]) -> (String, QoS, Vec<u8>) {
 fn a_node_gets_each_message_once_per_turn_with_the_weaker_qos_and_in_order() {
     let links = FakeLinks::default();
     let mut outgoing = Outgoing::new(0, links.forwarding(LIMIT));
-    let (both, one) = (
-        route("a", &[(2, QoS::AtLeastOnce), (3, QoS::AtMostOnce)]),
-        route("b", &[(2, QoS::AtLeastOnce)]),
-    );
+    let (both, one) =
+        (route("a", &[(2, QoS::AtLeastOnce), (3, QoS::AtMostOnce)]), route("b", &[(2, QoS::AtLeastOnce)]));
     outgoing.append(&both, b"1", QoS::AtLeastOnce, None);
     outgoing.append(&one, b"2", QoS::AtMostOnce, None);
     let forwarded = outgoing.append(&both, b"3", QoS::AtLeastOnce, None);
@@ -46,7 +46,10 @@ fn a_node_gets_each_message_once_per_turn_with_the_weaker_qos_and_in_order() {
         message("a", QoS::AtLeastOnce, b"3"),
     ];
     assert_eq!(links.messages(2), [expected]);
-    assert_eq!(links.messages(3), [[message("a", QoS::AtMostOnce, b"1"), message("a", QoS::AtMostOnce, b"3")]]);
+    assert_eq!(
+        links.messages(3),
+        [[message("a", QoS::AtMostOnce, b"1"), message("a", QoS::AtMostOnce, b"3")]]
+    );
 }
 
 #[test]
@@ -91,7 +94,7 @@ fn what_waits_is_settled_by_its_own_chunk_and_not_before_it_is_shipped() {
     outgoing.append(&a, b"1", QoS::AtLeastOnce, Some(place(1)));
     outgoing.append(&a, b"2", QoS::AtLeastOnce, Some(place(2)));
     assert!(outgoing.is_waiting());
-    assert_eq!(settled(&mut outgoing), []);
+    assert_eq!(settled(&mut outgoing), NOBODY);
     outgoing.ship();
     outgoing.append(&a, b"q", QoS::AtMostOnce, None);
     outgoing.ship();
@@ -102,7 +105,7 @@ fn what_waits_is_settled_by_its_own_chunk_and_not_before_it_is_shipped() {
     assert_eq!(settled(&mut outgoing), [1, 2]);
     outgoing.settle(3, 9);
     outgoing.settle(2, 2);
-    assert_eq!(settled(&mut outgoing), []);
+    assert_eq!(settled(&mut outgoing), NOBODY);
     // Another lane's chunk was the last one that the node has taken.
     outgoing.settle(2, 7);
     assert_eq!(settled(&mut outgoing), [3], "the fourth has not been sent");
@@ -120,7 +123,7 @@ fn each_node_settles_once() {
     outgoing.ship();
     outgoing.settle(3, 1);
     assert_eq!(settled(&mut outgoing), [1]);
-    assert_eq!(settled(&mut outgoing), []);
+    assert_eq!(settled(&mut outgoing), NOBODY);
     outgoing.settle(2, 1);
     assert_eq!(settled(&mut outgoing), [1]);
 }
@@ -135,7 +138,7 @@ fn nothing_is_waited_for_from_a_node_without_sessions() {
     links.0.lock().unregistered.insert(2);
     outgoing.append(&a, b"2", QoS::AtLeastOnce, Some(place(2)));
     outgoing.ship();
-    assert_eq!(settled(&mut outgoing), [], "the first was sent, and is settled when the link ends");
+    assert_eq!(settled(&mut outgoing), NOBODY, "the first was sent, and is settled when the link ends");
     outgoing.settle(2, 1);
     assert_eq!(settled(&mut outgoing), [1, 2]);
 }

@@ -24,10 +24,12 @@ fn space() -> impl Strategy<Value = SpaceId> {
 /// Any topic at all, control characters included; few different ones, so that they come again.
 fn sent() -> impl Strategy<Value = Sent> {
     let topic = prop_oneof!["[ab\r\n\0]{1,2}", "\\PC{1,40}", any::<String>()];
-    (space(), topic, any::<bool>(), vec(any::<u8>(), 0..200)).prop_map(|(space, topic, acknowledged, payload)| {
-        let qos = if acknowledged { QoS::AtLeastOnce } else { QoS::AtMostOnce };
-        Sent { space, topic, qos, payload }
-    })
+    (space(), topic, any::<bool>(), vec(any::<u8>(), 0..200)).prop_map(
+        |(space, topic, acknowledged, payload)| {
+            let qos = if acknowledged { QoS::AtLeastOnce } else { QoS::AtMostOnce };
+            Sent { space, topic, qos, payload }
+        },
+    )
 }
 
 fn write(messages: &[Sent]) -> Vec<u8> {
@@ -104,7 +106,8 @@ fn a38_control_characters_in_a_topic_end_nothing() {
 fn a_space_and_a_topic_are_written_once_per_chunk() {
     let mut writer = ChunkWriter::default();
     let space = SpaceId::Registry(RegistryId::new("r1"));
-    let (first, second) = (writer.topic(&space, "$devices/d1/events"), writer.topic(&space, "$devices/d2/events"));
+    let (first, second) =
+        (writer.topic(&space, "$devices/d1/events"), writer.topic(&space, "$devices/d2/events"));
     writer.message(first, QoS::AtLeastOnce, b"1");
     writer.message(second, QoS::AtMostOnce, b"2");
     writer.message(first, QoS::ExactlyOnce, b"3");

@@ -85,7 +85,9 @@ impl LaneState {
 
     /// One of those that an owed PUBACK waits for has the message. Sends the PUBACKs that are due now.
     pub fn settle(&mut self, owed: OwedPlace) {
-        let Some(state) = self.get(owed.target).and_then(|outbox| outbox.acknowledgements.as_mut()) else { return };
+        let Some(state) = self.get(owed.target).and_then(|outbox| outbox.acknowledgements.as_mut()) else {
+            return;
+        };
         if state.settle(owed.number) {
             self.send_due(owed.target);
         }

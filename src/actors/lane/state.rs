@@ -45,7 +45,6 @@ pub struct LaneState {
     pub(super) outgoing: Vec<Batch>,
     /// What the other nodes are still to get.
     pub(super) nodes: Outgoing,
-    pub(super) forwarding: Arc<Forwarding>,
     pub(super) congested: bool,
     /// Whether this node may serve; none before the first connection.
     pub(super) lease: Option<Lease>,
@@ -79,8 +78,7 @@ impl LaneState {
             pool: BufferPool::default(),
             wheel: Wheel::default(),
             outgoing: lanes.iter().map(|_| Batch::default()).collect(),
-            nodes: Outgoing::new(number, Arc::clone(&forwarding)),
-            forwarding,
+            nodes: Outgoing::new(number, forwarding),
             congested: false,
             lease: None,
             fenced: false,
@@ -101,14 +99,14 @@ impl LaneState {
         &self.lanes[usize::from(self.number)]
     }
 
-    /// All lanes of the node.
-    pub fn lanes(&self) -> &Lanes {
-        &self.lanes
-    }
-
     /// The slot of a connection of this lane.
     pub(super) fn slot(&self, target: Target) -> Slot {
         Slot { lane: self.number, index: target.index, generation: target.generation }
+    }
+
+    /// All lanes of the node.
+    pub fn lanes(&self) -> &Lanes {
+        &self.lanes
     }
 
     /// The current tick of the lane's wheel.

@@ -26,6 +26,8 @@ const LIMITS: OutboxLimits = OutboxLimits {
 
 const BACKLOG: usize = 1024 * 1024;
 
+const NONE: [u8; 0] = [];
+
 fn lane_with_one() -> (LaneState, Rc<Link>, Slot) {
     let (lane, link, slot, _) = lane_with_links();
     (lane, link, slot)
@@ -120,11 +122,11 @@ fn pubacks_keep_their_order_whatever_each_waits_for() {
     publish(&mut lane, slot, 6, &[3]);
     lane.ship(&[]);
     assert_eq!(links.0.lock().sent.len(), 3, "a chunk for each node in the first turn, and one more");
-    assert_eq!(pubacks(&mut lane, slot), []);
+    assert_eq!(pubacks(&mut lane, slot), NONE);
     lane.ship(&[taken(3, 2)]);
-    assert_eq!(pubacks(&mut lane, slot), [], "the last is settled first, and goes last");
+    assert_eq!(pubacks(&mut lane, slot), NONE, "the last is settled first, and goes last");
     lane.settle(stored);
-    assert_eq!(pubacks(&mut lane, slot), []);
+    assert_eq!(pubacks(&mut lane, slot), NONE);
     lane.ship(&[taken(2, 1)]);
     assert_eq!(pubacks(&mut lane, slot), [2, 3, 4, 5, 6]);
     publish(&mut lane, slot, 7, &[]);
@@ -142,7 +144,7 @@ fn a_connection_that_is_gone_leaves_its_place_to_the_next_without_its_acknowledg
     assert_eq!(next.index, slot.index);
     publish(&mut lane, next, 2, &[3]);
     lane.ship(&[taken(2, 1)]);
-    assert_eq!(pubacks(&mut lane, next), []);
+    assert_eq!(pubacks(&mut lane, next), NONE);
     lane.ship(&[taken(3, 1)]);
     assert_eq!(pubacks(&mut lane, next), [2]);
 }

@@ -66,7 +66,8 @@ impl RegistryActor {
 }
 
 /// Why a session is refused that takes over too often; the connection counts these.
-pub const TAKEN_OVER_TOO_OFTEN: &str = "sessions with this client identifier take over from each other too often";
+pub const TAKEN_OVER_TOO_OFTEN: &str =
+    "sessions with this client identifier take over from each other too often";
 
 fn refusal(identity: &Identity, code: ConnectReturnCode, reason: &'static str) -> Refusal {
     Refusal { code, reason, known_entity: Some(identity.principal.id().to_owned()) }
@@ -74,7 +75,9 @@ fn refusal(identity: &Identity, code: ConnectReturnCode, reason: &'static str) -
 
 fn not_opened(identity: &Identity, error: &StoreError) -> Refusal {
     match error {
-        StoreError::Rejected(Rejection::NotAdmitted(not_admitted)) => Refusal::not_admitted(identity, *not_admitted),
+        StoreError::Rejected(Rejection::NotAdmitted(not_admitted)) => {
+            Refusal::not_admitted(identity, *not_admitted)
+        }
         StoreError::Overloaded { .. } => {
             refusal(identity, ConnectReturnCode::ServerUnavailable, "too many changes wait for the log")
         }

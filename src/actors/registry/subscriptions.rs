@@ -69,7 +69,8 @@ impl RegistryActor {
     fn subscribe(&self, request: Subscribe, context: &Context<Self>) {
         let (environment, id) = (&self.environment, request.tenure.id);
         let topics = environment.settings.topics;
-        let Some(session) = environment.catalog.session(id).filter(|it| it.epoch == request.tenure.epoch) else {
+        let Some(session) = environment.catalog.session(id).filter(|it| it.epoch == request.tenure.epoch)
+        else {
             // Its connection is being closed for the true reason, unless that is lost.
             return request.reply.close(CloseReason::NodeGone);
         };
@@ -169,7 +170,9 @@ impl RegistryActor {
             removed,
             subscriptions_max: u32::MAX,
         };
-        catalog.change_subscriptions_async(command, move |result| finish_unsubscribe(result, packet_identifier, reply));
+        catalog.change_subscriptions_async(command, move |result| {
+            finish_unsubscribe(result, packet_identifier, reply)
+        });
     }
 }
 

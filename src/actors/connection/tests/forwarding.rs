@@ -63,7 +63,11 @@ async fn a_puback_waits_for_the_node_of_a_subscriber() {
     ping(&mut publisher).await;
     assert_eq!(world.sent(), [message("a", QoS::AtLeastOnce, b"x")]);
     world.peers.acknowledged(OTHER, 1);
-    assert_eq!(read(&mut publisher, 8).await, [PUBACK, PUBACK].concat(), "the second has waited for its turn");
+    assert_eq!(
+        read(&mut publisher, 8).await,
+        [PUBACK, PUBACK].concat(),
+        "the second has waited for its turn"
+    );
 }
 
 #[actix_rt::test]
