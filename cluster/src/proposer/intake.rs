@@ -12,7 +12,7 @@ use rookery_proto::rookery::cluster::v1::{NotLeader, ProposeRequest, ProposeResp
 use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 
-use crate::disk::DiskGuard;
+use crate::disk::{DiskGuard, Importance};
 use crate::options::{BATCH_BYTES_MAX, BATCH_COMMANDS_MAX, COMMAND_BYTES_LIMIT, WINDOW_ENTRIES};
 use crate::raft::{Payload, Raft};
 use crate::record::{self, Batch, Group, SystemChange, SystemCommand};
@@ -85,8 +85,9 @@ impl Intake {
         if !is_batch || first_sequence == 0 || after_sequence >= first_sequence {
             return Err(Status::invalid_argument("not a batch of commands"));
         }
+        // What is ordinary was refused by the sender's own guard; here it cannot be told from what is essential.
         self.guard
-            .admit(bytes as u64)
+            .admit(bytes as u64, Importance::Essential)
             .map_err(|_below| Status::resource_exhausted("the leader's disk is full"))?;
         let group = Group { node_id: self.from, incarnation, first_sequence, commands, after_sequence };
         Ok(Batch { groups: vec![group], system: None })
