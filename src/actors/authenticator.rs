@@ -13,7 +13,6 @@ use zeroize::Zeroizing;
 use super::connection::PeerCertificate;
 use crate::clock;
 use crate::domain::admission::{self, NotAdmitted};
-use crate::domain::catalog::Catalog;
 use crate::domain::credential::{CredentialReference, Fingerprint, Password};
 use crate::domain::principal::Principal;
 use crate::mqtt::packet::connect::ConnectReturnCode;
@@ -63,6 +62,17 @@ pub struct Refusal {
     pub reason: &'static str,
     /// Whose log the line belongs to, if the id is known.
     pub known_entity: Option<String>,
+}
+
+impl Refusal {
+    /// Of a proven identity that must not have a session.
+    pub fn not_admitted(identity: &Identity, why: NotAdmitted) -> Self {
+        let reason = match why {
+            NotAdmitted::CredentialRemoved => "credential was removed",
+            NotAdmitted::RegistryDisabled => "registry is disabled",
+        };
+        refusal(ConnectReturnCode::NotAuthorized, reason, Some(identity.principal.id()))
+    }
 }
 
 /// The end of the decision.
@@ -173,21 +183,12 @@ impl Authenticator {
 
     /// A disabled registry refuses itself and its devices (U-D3), after the credential was right.
     fn admitted(&self, identity: Identity) -> Decision {
-        self.catalog.read(|catalog| admitted(catalog, &identity)).map(|()| identity)
+        let checked = self
+            .catalog
+            .read(|catalog| admission::admitted(catalog, &identity.principal, &identity.credential));
+        match checked {
+            Ok(()) => Ok(identity),
+            Err(why) => Err(Refusal::not_admitted(&identity, why)),
+        }
     }
-}
-
-/// Whether an identity may have a session now: it still exists, has its credential, and is not disabled.
-///
-/// # Errors
-/// [`Refusal`] with code 5.
-pub fn admitted(catalog: &Catalog, identity: &Identity) -> Result<(), Refusal> {
-    let entity = Some(identity.principal.id());
-    admission::admitted(catalog, &identity.principal, &identity.credential).map_err(|why| {
-        let reason = match why {
-            NotAdmitted::CredentialRemoved => "credential was removed",
-            NotAdmitted::RegistryDisabled => "registry is disabled",
-        };
-        refusal(ConnectReturnCode::NotAuthorized, reason, entity)
-    })
 }

@@ -59,7 +59,7 @@ pub fn store_or_deliver(
             let route = environment
                 .catalog
                 .read(|catalog| routes::matching(&space, topic.clone(), topic.as_str(), catalog));
-            routes::deliver_from_outside(&environment.lanes, &route, &kept, qos);
+            routes::deliver_from_outside(&environment, &route, &kept, qos);
         }
     });
 }

@@ -85,22 +85,9 @@ impl Store {
         self.node.links()
     }
 
-    /// The members of the cluster, now and whenever they change.
-    pub fn members(&self) -> watch::Receiver<Arc<Vec<Member>>> {
-        self.node.members()
-    }
-
     /// Where the listener for other nodes listens; `None` if the node runs alone.
     pub fn peer_address(&self) -> Option<SocketAddr> {
         self.node.peer_address()
-    }
-
-    /// Asks a member something that [`PeerService::answer`] of that node answers; this node's own identifier asks itself.
-    ///
-    /// # Errors
-    /// [`AskError`], after 5 s at the latest.
-    pub async fn ask(&self, node_id: u64, question: Bytes) -> Result<Bytes, AskError> {
-        self.node.ask(node_id, question).await
     }
 
     /// Which entries are in effect on this node.
