@@ -54,6 +54,11 @@ impl Nodes {
         self.entries.get(&node_id).is_some_and(|node| node.removed)
     }
 
+    /// The identifiers that may never be heard again.
+    pub(crate) fn removed(&self) -> BTreeSet<u64> {
+        self.entries.values().filter(|node| node.removed).map(|node| node.node_id).collect()
+    }
+
     /// The identifier that a request to join was given.
     pub(crate) fn admitted(&self, request_id: &[u8]) -> Option<u64> {
         let given = |node: &&NodeRecord| !request_id.is_empty() && node.request_id == request_id;

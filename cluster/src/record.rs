@@ -79,6 +79,9 @@ pub(crate) struct Group {
     /// The commands.
     #[prost(bytes = "bytes", repeated, tag = "4")]
     pub(crate) commands: Vec<Bytes>,
+    /// The group takes effect only if the process's command of this sequence did, or a later one; 0 demands nothing.
+    #[prost(uint64, tag = "5")]
+    pub(crate) after_sequence: u64,
 }
 
 /// The commands of one log entry.

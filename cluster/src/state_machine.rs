@@ -5,37 +5,40 @@
 //! handle is refused.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use openraft::storage::RaftStateMachine;
 use openraft::{AnyError, EntryPayload, OptionalSend, RaftSnapshotBuilder, StorageIOError};
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 use crate::barrier::Barrier;
-use crate::dedup::DedupTable;
+use crate::dedup::{self, Admitted, DedupTable};
 use crate::effects::Effects;
 use crate::error::{CommandOutcome, ProposeError, UnavailableReason};
+use crate::network::Admission;
 use crate::nodes::Nodes;
-use crate::proposer::batcher::Origin;
+use crate::place::Place;
+use crate::proposer::Origin;
 use crate::proposer::pending::Pending;
 use crate::raft::{
     Entry, LogId, Peer, Snapshot, SnapshotFile, SnapshotMeta, StorageError, StoredMembership, TypeConfig,
 };
-use crate::record::{self, Batch, LogIdRecord, MembershipRecord, SnapshotHeader, SystemCommand};
+use crate::record::{self, Batch, Group, LogIdRecord, MembershipRecord, SnapshotHeader, SystemCommand};
 use crate::replica::{Replica, RestoreError, SnapshotView};
 use crate::snapshot::format::Verified;
-use crate::snapshot::store::SnapshotStore;
 
 /// The replica together with what must change in step with it.
 pub(crate) struct Machine<R: Replica> {
     replica: Arc<R>,
     pending: Arc<Pending<R::Response>>,
-    snapshots: Arc<SnapshotStore>,
-    origin: Origin,
+    place: Arc<OnceLock<Place>>,
     effects: Arc<Effects>,
     barrier: Barrier,
+    admission: Arc<Admission>,
+    nodes: watch::Sender<Arc<Nodes>>,
     /// Held while commands are applied: this makes the applies of two Raft cores follow each other.
     state: Mutex<State>,
     /// Index behind the last entry applied, for those who must not wait for the lock.
@@ -74,18 +77,19 @@ impl<R: Replica> Machine<R> {
     pub(crate) fn new(
         replica: Arc<R>,
         pending: Arc<Pending<R::Response>>,
-        snapshots: Arc<SnapshotStore>,
-        origin: Origin,
+        place: Arc<OnceLock<Place>>,
         effects: Arc<Effects>,
         barrier: Barrier,
+        admission: Arc<Admission>,
     ) -> Machine<R> {
         Machine {
             replica,
             pending,
-            snapshots,
-            origin,
+            place,
             effects,
             barrier,
+            admission,
+            nodes: watch::channel(Arc::default()).0,
             state: Mutex::default(),
             applied_next: AtomicU64::new(0),
             applied_bytes: AtomicU64::new(0),
@@ -96,6 +100,10 @@ impl<R: Replica> Machine<R> {
     /// Index of the last entry applied.
     pub(crate) fn applied_index(&self) -> Option<u64> {
         self.applied_next.load(Ordering::Acquire).checked_sub(1)
+    }
+
+    fn place(&self) -> &Place {
+        self.place.get().expect("a Raft core runs only on a node that has a place in a cluster")
     }
 
     /// Why the replica can no longer be trusted, if so.
@@ -129,9 +137,21 @@ impl<R: Replica> Machine<R> {
         state.membership = membership;
         state.dedup = DedupTable::from_records(&header.dedup);
         state.nodes = header.nodes.as_ref().map(Nodes::from_record).unwrap_or_default();
-        self.barrier.set_registered(state.nodes.registered());
+        self.nodes_changed(&state.nodes);
         self.effects.applied(state.last_applied.map_or(0, |id| id.index));
+        let Origin { node_id, incarnation } = self.place().origin;
+        let applied_unseen = state.dedup.last(node_id, incarnation);
+        drop(state);
+        // The snapshot of another node holds the effects of own commands, but not their responses.
+        self.pending.applied_unseen(applied_unseen, &UNKNOWN);
         Ok(())
+    }
+
+    /// Tells those who decide by the table of nodes.
+    fn nodes_changed(&self, nodes: &Nodes) {
+        self.barrier.set_registered(nodes.registered());
+        self.admission.set_removed(nodes.removed());
+        self.nodes.send_replace(Arc::new(nodes.clone()));
     }
 
     fn apply(&self, generation: u64, entries: Vec<Entry>) -> Result<(), ApplyError> {
@@ -191,16 +211,21 @@ impl<R: Replica> Machine<R> {
         // Of each group the part that was not applied before: where it starts, its sequence, whose it is.
         let mut fresh: Vec<(&[Bytes], u64, bool)> = Vec::with_capacity(batch.groups.len());
         for group in &batch.groups {
-            let origin = Origin { node_id: group.node_id, incarnation: group.incarnation };
-            let first = group.first_sequence;
-            let repeated = state.dedup.admit(origin.node_id, origin.incarnation, first, group.commands.len());
-            let own = origin == self.origin;
-            if own && repeated > 0 {
-                // Normally answered when they were applied; whoever still waits can learn no more.
-                self.pending.fail(first, first + repeated as u64, &UNKNOWN);
-            }
-            if repeated < group.commands.len() {
-                fresh.push((&group.commands[repeated..], first + repeated as u64, own));
+            let Group { node_id, incarnation, first_sequence, after_sequence, .. } = *group;
+            let own = Origin { node_id, incarnation } == self.place().origin;
+            let place = dedup::Place { node_id, incarnation, after_sequence, first_sequence };
+            match state.dedup.admit(place, group.commands.len()) {
+                Admitted::Gap if own => self.pending.gap(),
+                Admitted::Gap => {}
+                Admitted::Except(repeated) => {
+                    if own && repeated > 0 {
+                        // Normally answered when they were applied; whoever still waits can learn no more.
+                        self.pending.applied_unseen(first_sequence + repeated as u64 - 1, &UNKNOWN);
+                    }
+                    if repeated < group.commands.len() {
+                        fresh.push((&group.commands[repeated..], first_sequence + repeated as u64, own));
+                    }
+                }
             }
         }
         let mut responses = match fresh.as_slice() {
@@ -224,9 +249,12 @@ impl<R: Replica> Machine<R> {
 
     /// Changes the table of nodes and tells the replica, which drops what a node held in an epoch that is over.
     fn apply_system(&self, state: &mut State, index: u64, command: &SystemCommand) -> Result<(), ApplyError> {
-        let Some(change) = state.nodes.apply(index, command) else { return Ok(()) };
+        let Some(change) = state.nodes.apply(index, command) else {
+            self.nodes_changed(&state.nodes);
+            return Ok(());
+        };
         let told = catch_unwind(AssertUnwindSafe(|| self.replica.node_changed(index, change)));
-        self.barrier.set_registered(state.nodes.registered());
+        self.nodes_changed(&state.nodes);
         told.map_err(|_panic| {
             let fault = format!("the replica panicked in log entry {index}");
             tracing::error!(%fault, "the replicated state can no longer be trusted");
@@ -236,8 +264,18 @@ impl<R: Replica> Machine<R> {
     }
 
     /// What the cluster knows about its nodes, as far as this node has applied the log.
-    pub(crate) fn nodes(&self) -> Nodes {
-        self.state.lock().nodes.clone()
+    pub(crate) fn nodes(&self) -> Arc<Nodes> {
+        Arc::clone(&self.nodes.borrow())
+    }
+
+    /// [`Self::nodes`], now and whenever it changes.
+    pub(crate) fn watch_nodes(&self) -> watch::Receiver<Arc<Nodes>> {
+        self.nodes.subscribe()
+    }
+
+    /// Voters and learners, as far as this node has applied the log.
+    pub(crate) fn membership(&self) -> StoredMembership {
+        self.state.lock().membership.clone()
     }
 
     /// Calls the replica and notes a fault when it breaks its contract.
@@ -322,6 +360,7 @@ impl<R: Replica> RaftStateMachine<TypeConfig> for StateMachine<R> {
     async fn begin_receiving_snapshot(&mut self) -> Result<Box<SnapshotFile>, StorageError> {
         let file = self
             .machine
+            .place()
             .snapshots
             .begin_receiving()
             .map_err(|error| StorageIOError::write_snapshot(None, AnyError::new(&error)))?;
@@ -343,7 +382,7 @@ impl<R: Replica> RaftStateMachine<TypeConfig> for StateMachine<R> {
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, StorageError> {
-        Ok(self.machine.snapshots.current())
+        Ok(self.machine.place().snapshots.current())
     }
 }
 
@@ -351,8 +390,8 @@ impl<R: Replica> Machine<R> {
     /// Takes over a snapshot received from a peer: checked, kept, restored, in this order, so that a crash in between
     /// starts from it.
     fn install(&self, meta: &SnapshotMeta, file: &SnapshotFile) -> Result<(), String> {
-        let verified = self.snapshots.verify_received(meta, file)?;
-        self.snapshots.adopt(meta, file).map_err(|error| error.to_string())?;
+        let verified = self.place().snapshots.verify_received(meta, file)?;
+        self.place().snapshots.adopt(meta, file).map_err(|error| error.to_string())?;
         self.restore(&verified).map_err(|error| error.to_string())?;
         self.snapshot_bytes.store(self.applied_bytes.load(Ordering::Relaxed), Ordering::Relaxed);
         Ok(())
@@ -377,11 +416,11 @@ impl<R: Replica> RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder<R> {
         let bytes = self.bytes;
         let built = tokio::task::spawn_blocking(move || {
             let (header, view) = frozen?;
-            let snapshot = machine.snapshots.build(header, view.as_ref()).ok()?;
+            let snapshot = machine.place().snapshots.build(header, view.as_ref()).ok()?;
             machine.snapshot_bytes.fetch_max(bytes, Ordering::Relaxed);
             Some(snapshot)
         });
-        let built = built.await.ok().flatten().or_else(|| self.machine.snapshots.current());
+        let built = built.await.ok().flatten().or_else(|| self.machine.place().snapshots.current());
         Ok(built.unwrap_or_else(|| Snapshot {
             meta: openraft::SnapshotMeta::<u64, Peer>::default(),
             snapshot: Box::new(SnapshotFile { path: std::path::PathBuf::new() }),

@@ -7,6 +7,7 @@
 mod descriptors;
 mod doors;
 mod first_start;
+mod peers;
 mod publisher;
 mod samples;
 mod stop;
@@ -125,15 +126,21 @@ pub async fn start(config: &Config) -> Result<Node, StartError> {
     let mut options =
         store::StoreOptions::new(data_dir.join(first_start::STORAGE_DIRECTORY), config.node.name.clone());
     options.limits = config.quotas.clone();
+    options.node.peers = peers::options(config)?;
     let peers = Arc::new(Peers::new(lanes.clone(), Arc::clone(&forwarding)));
     let service_of_peers = Arc::<Peers>::clone(&peers);
     let opening = service.spawn(store::open(options, Arc::new(observer), effects, service_of_peers));
     let store =
         opening.await.map_err(std::io::Error::other).map_err(StartError::system("storage task"))??;
     forwarding.connect(store.links());
-    learn_own_node(own_node, store.status(), &service);
+    learn_own_node(own_node.clone(), store.status(), &service);
     let catalog = store.catalog();
-    first_start::ensure_administrator(&catalog, config).await?;
+    let administrator = first_start::Administrator::new(catalog.clone(), own_node, config)?;
+    if store.lease().is_valid() {
+        administrator.ensure().await?;
+    } else {
+        service.spawn(administrator.ensure_later());
+    }
 
     let verifier = Arc::new(PasswordVerifier::start(VerifierSettings::default())?);
     let throttle = Arc::new(Throttle::new(ThrottleSettings::default()));

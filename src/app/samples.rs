@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::doors::Parts;
 use crate::actors::environment::Environment;
+use crate::actors::fence;
 use crate::actors::forward::ForwardingCounters;
 use crate::actors::lane::Lanes;
 use crate::actors::lane::counters::CounterTotals;
@@ -51,7 +52,13 @@ pub fn operations(parts: &Parts<'_>, listeners: Vec<(&'static str, Arc<ListenerC
                 not_stored,
             ),
             Sample::gauge("topic_spaces", "Topic spaces in use", spaces.len() as u64),
-            Sample::gauge("subscriptions", "Subscriptions", subscriptions as u64),
+            Sample::gauge("subscriptions", "Subscriptions of the whole cluster", subscriptions as u64),
+            Sample::gauge("serving", "1 while the node may serve clients", u64::from(environment.lease.is_valid())),
+            Sample::gauge(
+                "sessions_closing",
+                "Sessions that have ended and of which the log does not know it yet",
+                environment.tenures.closing_count() as u64,
+            ),
         ]
     };
     let sources: Vec<crate::observe::metrics::Source> = vec![
@@ -67,6 +74,8 @@ pub fn operations(parts: &Parts<'_>, listeners: Vec<(&'static str, Arc<ListenerC
         ready: Checks(vec![
             lanes_move(&parts.environment.lanes),
             not_draining(parts.environment),
+            has_joined(parts.environment),
+            is_not_fenced(parts.environment),
             storage_serves(parts),
         ]),
     }
@@ -159,6 +168,12 @@ fn message_samples(lanes: &Lanes, forwarding: &ForwardingCounters) -> Vec<Sample
         ),
         counter("wills_published", "Wills published", totals.wills_published),
         counter("wills_refused", "Wills dropped because their topic is not allowed", totals.wills_refused),
+        counter("wills_lost", "Wills dropped because the node had lost its cluster", totals.wills_lost),
+        counter(
+            "takeovers_refused",
+            "CONNECTs refused because clients took over from each other too often",
+            totals.takeovers_refused,
+        ),
         counter("connection_panics", "Panics, each confined to its connection", totals.panics),
         counter("route_misses", "Routes that had to be computed", totals.route_misses),
     ]
@@ -213,14 +228,36 @@ fn not_draining(environment: &Arc<Environment>) -> Check {
     Check { name: "accepting", run: Arc::new(run) }
 }
 
+fn has_joined(environment: &Arc<Environment>) -> Check {
+    let environment = Arc::clone(environment);
+    let run = move || match environment.directory.own_node().get() {
+        Some(_) => Ok(()),
+        None => Err("the node has still to join its cluster".to_owned()),
+    };
+    Check { name: "membership", run: Arc::new(run) }
+}
+
+fn is_not_fenced(environment: &Arc<Environment>) -> Check {
+    let environment = Arc::clone(environment);
+    let run = move || if environment.lease.is_valid() { Ok(()) } else { Err(fence::reason(&environment)) };
+    Check { name: "lease", run: Arc::new(run) }
+}
+
 fn storage_serves(parts: &Parts<'_>) -> Check {
     let status = parts.store.status();
     let run = move || {
         let status = status.borrow();
         match status.state {
-            // A full disk refuses writes, and traffic that needs no disk goes on: no reason to send clients away.
-            NodeState::Leader | NodeState::Follower | NodeState::Learner | NodeState::StorageFull => Ok(()),
-            state => Err(format!("{state} {}", status.failure.as_deref().unwrap_or_default())),
+            // A full disk refuses changes, and sessions come and go: no reason to send clients away. That changes when not
+            // even they can be stored.
+            NodeState::StorageFull if status.disk_free_bytes < status.disk_reserve_bytes / 2 => {
+                Err(format!("disk is full: {} bytes free", status.disk_free_bytes))
+            }
+            NodeState::Starting | NodeState::StorageFailed | NodeState::ReplicaFailed | NodeState::Closed => {
+                Err(format!("{} {}", status.state, status.failure.as_deref().unwrap_or_default()))
+            }
+            // Whether there is a leader says the lease.
+            _ => Ok(()),
         }
     };
     Check { name: "storage", run: Arc::new(run) }

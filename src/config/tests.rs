@@ -87,7 +87,7 @@ fn a_cluster_is_described_by_file_or_flags() {
     let alone = load(&Sources::default()).expect("the defaults are valid");
     assert!(alone.cluster.founds_alone() && !alone.listen.peer_is_given);
     for (text, key) in [
-        ("[cluster]\nexpect_voters = 3\n", "cluster.expect_voters"),
+        ("[cluster]\nexpect_voters = 2\n", "cluster.expect_voters"),
         ("[cluster]\njoin = [\"a:1\"]\n[listen]\npeer = \"off\"\n", "listen.peer"),
         ("[cluster]\njoin = [\"a:0\"]\n", "cluster.join"),
         ("[cluster]\nadvertise_peer = \"[::1:8550\"\n", "cluster.advertise_peer"),

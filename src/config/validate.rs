@@ -116,10 +116,6 @@ impl Found {
                 1
             }
         });
-        if join.is_empty() && expect_voters.is_some_and(|voters| voters > 1) {
-            let rule = "needs cluster.join too: the nodes that found the cluster together";
-            self.add("cluster.expect_voters", raw.expect_voters.unwrap_or_default(), rule);
-        }
         let join_secret_file =
             raw.join_secret_file.as_ref().map(|file| self.file("cluster.join_secret_file", file));
         let lease = self.between("cluster.lease_ms", raw.lease_ms, LEASE_MS);

@@ -94,6 +94,7 @@ impl CatalogHandle {
         change: Change,
         context: MutationContext,
     ) -> Result<Arc<Operation>, StoreError> {
+        self.check_serves()?;
         let mutation = Mutation {
             at: clock::now(),
             operation_id: OperationId::new(fresh_id()),
@@ -118,6 +119,7 @@ impl CatalogHandle {
         hash: TokenHash,
         created_by: SmolStr,
     ) -> Result<Arc<ApiToken>, StoreError> {
+        self.check_serves()?;
         let id = TokenId::new(fresh_id());
         let token = ApiToken { id, name, role, hash, created_at: clock::now(), created_by };
         self.put_token(NewToken { token, condition: TokenCondition::Always }).await
@@ -128,6 +130,7 @@ impl CatalogHandle {
     /// # Errors
     /// [`StoreError`].
     pub async fn revoke_token(&self, id: TokenId) -> Result<Arc<ApiToken>, StoreError> {
+        self.check_serves()?;
         match self.propose(Command::RevokeToken { id }).await? {
             Outcome::Token(token) => Ok(token),
             outcome => Err(unexpected(&outcome)),
@@ -214,6 +217,16 @@ impl CatalogHandle {
             });
             rest = later;
         }
+    }
+
+    /// A node that is no part of its cluster now takes no changes from people, though a leader may still be in reach: what
+    /// it answered could be overtaken by what the others do without it. Reads are served; they may be old.
+    fn check_serves(&self) -> Result<(), StoreError> {
+        if self.lease.is_valid() {
+            return Ok(());
+        }
+        let reason = "this node has lost its cluster".to_owned();
+        Err(StoreError::Unavailable { reason, may_have_applied: false })
     }
 
     async fn put_token(&self, new: NewToken) -> Result<Arc<ApiToken>, StoreError> {

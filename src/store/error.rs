@@ -73,7 +73,7 @@ impl From<ProposeError> for StoreError {
             ProposeError::StorageFull { free_bytes, reserve_bytes } => {
                 Self::StorageFull { free_bytes, reserve_bytes }
             }
-            ProposeError::Unavailable { reason: UnavailableReason::NotLeader, outcome } => {
+            ProposeError::Unavailable { reason: UnavailableReason::NoLeader, outcome } => {
                 Self::NoLeader { may_have_applied: outcome == CommandOutcome::Unknown }
             }
             ProposeError::Unavailable { reason, outcome } => Self::Unavailable {

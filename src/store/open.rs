@@ -1,5 +1,6 @@
 //! Opening and closing the store.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -15,7 +16,6 @@ use super::replica::{ApplyObserver, CatalogReplica};
 use crate::domain::quota::CatalogLimits;
 
 /// What the store is opened with.
-#[derive(Clone)]
 pub struct StoreOptions {
     /// Options of the replication node: directory, queue limits, when to make snapshots.
     pub node: NodeOptions,
@@ -81,6 +81,11 @@ impl Store {
     /// The links to the other nodes.
     pub fn links(&self) -> Links {
         self.node.links()
+    }
+
+    /// Where the listener for other nodes listens; `None` if the node runs alone.
+    pub fn peer_address(&self) -> Option<SocketAddr> {
+        self.node.peer_address()
     }
 
     /// Which entries are in effect on this node.

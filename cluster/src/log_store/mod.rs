@@ -33,7 +33,7 @@ use tail::Tail;
 use writer::Writer;
 
 /// Bytes of entries returned by one read for a peer.
-const READ_BYTES_MAX: usize = 2 * 1024 * 1024;
+const READ_BYTES_MAX: usize = 1024 * 1024;
 
 /// A handle to the log of one node; clones share everything.
 #[derive(Clone)]

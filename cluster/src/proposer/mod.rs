@@ -1,12 +1,21 @@
 //! How commands enter the log.
 //!
-//! [`queue`] bounds what waits, [`batcher`] forms log entries of whatever waits as soon as one of the window's slots
-//! is free (no timer: an idle node proposes at once, a busy one batches by itself), [`pending`] holds the callers
-//! until their command was applied here. Order: commands submitted by one caller are applied in that order.
+//! [`queue`] bounds what waits, [`driver`] forms batches of whatever waits as soon as one of the window's slots
+//! is free (no timer: an idle node proposes at once, a busy one batches by itself) and gets them into the log by a [`lane`]
+//! to the leader, [`window`] knows what is not applied yet, [`pending`] holds the callers until their command was applied
+//! here. [`intake`] is the other end of a lane. Order: commands submitted by one caller are applied in that order.
+//!
+//! A batch leaves the window when it was applied on this node, so a change of the leader, a lost stream and a leader that
+//! steps down all mean the same: send the window again, to whoever leads then. The replicated dedup table sees to it that
+//! nothing takes effect twice, and that nothing is skipped over ([`crate::dedup`]).
 
-pub(crate) mod batcher;
+pub(crate) mod driver;
+pub(crate) mod intake;
+pub(crate) mod lane;
 pub(crate) mod pending;
 pub(crate) mod queue;
+pub(crate) mod system;
+pub(crate) mod window;
 
 use std::sync::Arc;
 
@@ -18,6 +27,13 @@ use crate::error::{CommandOutcome, ProposeError, UnavailableReason};
 use crate::replica::Replica;
 use pending::Waiter;
 use queue::Queue;
+
+/// The process that commands are tagged with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Origin {
+    pub(crate) node_id: u64,
+    pub(crate) incarnation: u64,
+}
 
 /// A handle to propose commands; clones are cheap and stay valid until the node ends, then they answer
 /// [`ProposeError::Closing`].

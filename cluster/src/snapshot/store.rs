@@ -256,7 +256,8 @@ fn parse(path: &Path) -> Option<Name> {
     Some((index.parse().ok()?, serial.parse().ok()?))
 }
 
-fn meta(header: &SnapshotHeader) -> Result<SnapshotMeta, record::RecordError> {
+/// What the Raft library knows about a snapshot.
+pub(crate) fn meta(header: &SnapshotHeader) -> Result<SnapshotMeta, record::RecordError> {
     Ok(SnapshotMeta {
         last_log_id: header.last_log_id.map(LogId::from),
         last_membership: record::stored_membership(header)?,

@@ -5,11 +5,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use rookery_cluster::Lease;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
 
 use super::*;
 
 mod forwarding;
+mod sessions;
 
 use crate::actors::authenticator::Authenticator;
 use crate::actors::directory::Directory;
@@ -64,7 +66,16 @@ impl World {
         Self::with_passwords(VerifierSettings::default()).await
     }
 
+    /// A node that has lost its cluster.
+    async fn fenced() -> Self {
+        Self::with(VerifierSettings::default(), Some(Lease::default())).await
+    }
+
     async fn with_passwords(passwords: VerifierSettings) -> Self {
+        Self::with(passwords, None).await
+    }
+
+    async fn with(passwords: VerifierSettings, lease: Option<Lease>) -> Self {
         let temporary = tempfile::tempdir().expect("a temporary directory");
         let lanes = lane::lanes(1);
         let links = FakeLinks::default();
@@ -100,7 +111,7 @@ impl World {
             retain_flag_on_stored: true,
             topics: TopicOptions::default(),
         };
-        let standing = Standing { lease: store.lease(), barrier: store.barrier() };
+        let standing = Standing { lease: lease.unwrap_or_else(|| store.lease()), barrier: store.barrier() };
         let environment = Arc::new(Environment::new(
             (lanes, forwarding),
             catalog,

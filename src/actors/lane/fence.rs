@@ -22,6 +22,12 @@ impl LaneState {
         self.lease.get_or_insert_with(|| lease.clone());
     }
 
+    /// Replaces the lease, as no node ever does.
+    #[cfg(test)]
+    pub fn replace_lease(&mut self, lease: Lease) -> Option<Lease> {
+        self.lease.replace(lease)
+    }
+
     /// Looks whether the node may serve. If it may again, everybody goes on.
     pub fn check_lease(&mut self) -> bool {
         let is_valid = self.lease.as_ref().is_none_or(Lease::is_valid);

@@ -1,6 +1,10 @@
 //! One lane alone, without a node around it.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
+
+use rookery_cluster::{Effects, Lease};
 
 use super::link::Link;
 use super::wheel::TICK_MS;
@@ -182,4 +186,46 @@ fn a_publisher_that_waits_for_a_node_goes_on_when_its_link_has_room_or_has_ended
     lane.ship(&[]);
     assert!(!link.is_held_up());
     assert_eq!(lane.congested_node(&route, QoS::AtLeastOnce), None);
+}
+
+/// A session of an earlier process of the node may have had the same place.
+#[test]
+fn only_the_connection_of_the_session_is_ended_and_it_holds_the_entry_back() {
+    let (mut lane, link, slot) = lane_with_one();
+    let effects = Effects::new();
+    link.epoch.set(7);
+    lane.end_session(slot.into(), 6, CloseReason::NodeGone, effects.hold(3));
+    assert_eq!((link.take_close(), link.is_ended.get()), (None, false));
+    lane.end_session(slot.into(), 7, CloseReason::TakenOver, effects.hold(3));
+    assert_eq!((link.take_close(), link.is_ended.get()), (Some(CloseReason::TakenOver), true));
+    assert_eq!(lane.get(slot.into()).expect("it is there").ended_by.len(), 1);
+    lane.remove(slot);
+    lane.end_session(slot.into(), 7, CloseReason::TakenOver, effects.hold(4));
+    assert!(lane.get(slot.into()).is_none(), "its place is free, and nothing is held back any more");
+}
+
+#[test]
+fn after_a_snapshot_only_sessions_that_it_has_go_on() {
+    let (mut lane, link, slot) = lane_with_one();
+    let guard = Arc::new(Effects::new().hold(1));
+    link.epoch.set(7);
+    lane.keep_sessions(&BTreeMap::new(), &guard);
+    assert_eq!(link.take_close(), None, "its session is still being opened");
+    link.is_live.set(true);
+    lane.keep_sessions(&BTreeMap::from([(slot, 7)]), &guard);
+    assert_eq!(link.take_close(), None);
+    lane.keep_sessions(&BTreeMap::from([(slot, 6)]), &guard);
+    assert_eq!((link.take_close(), link.is_ended.get()), (Some(CloseReason::Behind), false));
+}
+
+/// A client was closed for its silence while the server must not listen.
+#[test]
+fn nobody_is_silent_on_a_node_without_a_lease() {
+    let (mut lane, link, slot) = lane_with_one();
+    lane.get(slot.into()).expect("it is there").deadlines.silence_ticks_max = 4;
+    link.is_live.set(true);
+    lane.serve_under(&Lease::default());
+    assert!(!lane.check_lease());
+    tick(&mut lane, 60_000 / TICK_MS);
+    assert_eq!(link.take_close(), None);
 }
