@@ -3,18 +3,16 @@
 
 use std::{
     collections::BTreeSet,
-    fs::{self, File},
     io::{self, Write},
-    path::{Path, PathBuf},
-    process::Command,
+    path::Path,
 };
 
 use rookery_harness::{
     api::{Api, Entity},
     certificates::Certificate,
     client::{Client, Outcome},
+    cluster::disk::SmallDisk,
     fixture::{Fixture, Role, unique_client_id},
-    janitor,
     node::Node,
     ops,
     packet::Connect,
@@ -156,54 +154,21 @@ fn everything_is_the_same_after_a_restart() {
     });
 }
 
-/// A small file system of its own. Unmounted when dropped.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    /// `None` where the tests may not mount.
-    fn mount(bytes: &str) -> Option<Self> {
-        let directory = janitor::new_directory("disk-");
-        let status = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "rookery-test"])
-            .arg(&directory)
-            .status();
-        status.is_ok_and(|status| status.success()).then_some(Self(directory))
-    }
-
-    /// Writes until not a byte fits any more, and returns the file to delete.
-    fn fill(&self) -> PathBuf {
-        let path = self.0.join("filler");
-        let mut file = File::create(&path).expect("a file can be created");
-        for block in [1 << 20, 4096, 512, 1] {
-            let zeros = vec![0; block];
-            while file.write_all(&zeros).is_ok() {}
-        }
-        path
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // Lazily, as the node may still be dying; failure leaves a mount that the janitor reports by not removing it.
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
-
 #[test]
 fn full_disk_refuses_writes_and_recovers() {
-    let Some(disk) = SmallDisk::mount("256m") else {
+    let Some(disk) = SmallDisk::mount(256) else {
         let _ =
             writeln!(io::stderr(), "full_disk_refuses_writes_and_recovers: not checked, mounting needs root");
         return;
     };
-    let node = Node::start_in(BINARY, &disk.0.join("data"), &[]);
+    let node = Node::start_in(BINARY, &disk.path().join("data"), &[]);
     run(async {
         let fixture = Fixture::create(&node).await;
         let (events, state) = (fixture.expand("$devices/{D1}/events"), fixture.expand("$devices/{D1}/state"));
         let mut device = fixture.connect(Role::D1).await;
         let mut backend = fixture.subscriber(Role::R, &events).await;
         device.publish(&state, b"before").await;
-        let filler = disk.fill();
+        disk.fill();
         let status = refused_write(&fixture).await;
         assert!(
             status.message().contains("disk is full"),
@@ -231,7 +196,7 @@ fn full_disk_refuses_writes_and_recovers() {
         node.wait_for_log(|line| what.iter().all(|part| line.contains(part)), what[0]);
         assert_eq!(ops::get(&node, "/readyz").0, 200, "no reason to send clients away");
 
-        fs::remove_file(filler).expect("the filler is removed");
+        disk.free();
         let mut created = fixture.api.create_device(fixture.entity(Role::R), &[]).await;
         let recovering = async {
             while created.is_err() {
@@ -244,7 +209,7 @@ fn full_disk_refuses_writes_and_recovers() {
         assert_eq!(late.receive_exactly(1).await[0].text(), "after");
     });
     drop(node);
-    remounted_data_is_whole(&disk.0.join("data"));
+    remounted_data_is_whole(&disk.path().join("data"));
 }
 
 /// Writes until the full disk is noticed: the log may have a little room of its own.
