@@ -51,7 +51,7 @@ fn kill_9_loses_nothing_that_was_acknowledged() {
         stored = calls.stored;
         node = node.kill_and_restart();
         run(async {
-            let present = devices_of(&Api::connect(&node), &registry).await;
+            let present = Api::connect(&node).device_ids(&registry).await.expect("the devices are listed");
             let lost: Vec<_> = created.difference(&present).collect();
             assert!(lost.is_empty(), "acknowledged devices are gone: {lost:?}");
             let options = TlsOptions::with(&reader);
@@ -112,17 +112,6 @@ async fn write_until_killed(
     };
     let (created, stored, ()) = tokio::join!(creating, publishing, killing);
     Acknowledged { created, stored }
-}
-
-async fn devices_of(api: &Api, registry: &Entity) -> BTreeSet<String> {
-    let request = devices::ListDevicesRequest {
-        id: Some(devices::list_devices_request::Id::RegistryId(registry.id().into())),
-        page_size: 20_000,
-        ..Default::default()
-    };
-    let answer = api.devices().list(request).await.expect("the list is answered").into_inner();
-    assert!(answer.next_page_token.is_empty(), "all devices fit on one page");
-    answer.devices.into_iter().map(|device| device.id).collect()
 }
 
 #[test]
