@@ -53,7 +53,8 @@ impl Receiver<'_> {
     ) -> (HashSet<MessageNumber>, HashMap<Stream, MessageNumber>) {
         let (mut received, mut newest) = (HashSet::new(), HashMap::new());
         for receipt in &self.session.receipts {
-            let Some(sent) = self.view.messages.get(&receipt.message).filter(|sent| self.asked_for(sent, receipt))
+            let Some(sent) =
+                self.view.messages.get(&receipt.message).filter(|sent| self.asked_for(sent, receipt))
             else {
                 let text = format!("message {} was not sent, or not asked for", receipt.message);
                 violations.push(self.violation(Rule::Foreign, text, &[receipt.message]));
@@ -109,7 +110,8 @@ impl Receiver<'_> {
             if self.session.ended_at.is_some() && later.is_none() {
                 continue;
             }
-            let but = later.map_or("the session lived to the end".to_owned(), |it| format!("message {it} came"));
+            let but =
+                later.map_or("the session lived to the end".to_owned(), |it| format!("message {it} came"));
             let text = format!("acknowledged message {number} never came, but {but}");
             let mut violation = self.violation(Rule::Missed, text, &[*number]);
             violation.messages.extend(later);

@@ -23,7 +23,11 @@ pub fn check(history: &History) -> Vec<Violation> {
 pub fn check_last(states: &[(usize, u64, String)]) -> Vec<Violation> {
     let Some((first, index, hash)) = states.first() else { return Vec::new() };
     let differs = |(_, other_index, other): &&(usize, u64, String)| (other_index, other) != (index, hash);
-    states.iter().filter(differs).map(|(node, _, other)| difference(*first, hash, *node, other, *index)).collect()
+    states
+        .iter()
+        .filter(differs)
+        .map(|(node, _, other)| difference(*first, hash, *node, other, *index))
+        .collect()
 }
 
 /// Finds clients that are listed more than once; each is named with its node.

@@ -193,11 +193,14 @@ fn a_client_that_is_listed_twice_is_caught() {
 
 #[test]
 fn a_report_shows_the_related_part_only() {
-    let story = Story::pair().sends(1, 1).acknowledged(1).receives(1, 1).add(What::Fault("kill n1".to_owned()));
+    let story =
+        Story::pair().sends(1, 1).acknowledged(1).receives(1, 1).add(What::Fault("kill n1".to_owned()));
     let story = story.connected(3, 30).sends(2, 1).acknowledged(2);
     let violations = check(&story.0);
     let report = Report { history: &story.0, violations: &violations }.to_string();
-    for part in ["Missed", "message 2 never came", "-- kill n1", "message: 2", "Acknowledged(2)", "Subscribed"] {
+    for part in
+        ["Missed", "message 2 never came", "-- kill n1", "message: 2", "Acknowledged(2)", "Subscribed"]
+    {
         assert!(report.contains(part), "{part} in {report}");
     }
     for part in ["session 3", "message: 1,", "Acknowledged(1)"] {

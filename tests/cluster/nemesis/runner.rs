@@ -12,10 +12,7 @@ use std::{
 use rookery_harness::cluster::{Cluster, disk::SmallDisk, holds_within, name};
 
 use super::schedule::{Fault, Step, Target};
-use crate::{
-    history::What,
-    workload::Shared,
-};
+use crate::{history::What, workload::Shared};
 
 /// How long the leader is asked for before a fixed node is taken.
 const LEADER_WAIT: Duration = Duration::from_secs(2);

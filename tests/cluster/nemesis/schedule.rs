@@ -168,6 +168,8 @@ mod tests {
             }
         }
         let pauses = steps.iter().filter(|step| matches!(step.fault, Fault::Pause(_)));
-        assert!(pauses.max_by_key(|step| step.lasts).is_some_and(|step| step.lasts > Duration::from_secs(20)));
+        assert!(
+            pauses.max_by_key(|step| step.lasts).is_some_and(|step| step.lasts > Duration::from_secs(20))
+        );
     }
 }

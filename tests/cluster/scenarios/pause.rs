@@ -2,11 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use rookery_harness::{
-    client::Outcome,
-    packet::Message,
-    runtime::run,
-};
+use rookery_harness::{client::Outcome, packet::Message, runtime::run};
 
 use super::{
     on_three_nodes,

@@ -18,7 +18,11 @@ use rookery_harness::{
 };
 use tokio::{task::JoinSet, time::timeout};
 
-use super::{on_three_nodes, site::{Site, connect}, variable};
+use super::{
+    on_three_nodes,
+    site::{Site, connect},
+    variable,
+};
 
 /// Iterations of a default run; the full proof takes 20,000.
 const ITERATIONS: u64 = 1500;

@@ -1,7 +1,7 @@
 //! Entities of one test, and clients of them at any node.
 
 use rookery_harness::{
-    api::{Api, Entity},
+    api::Entity,
     client::Client,
     cluster::Cluster,
     fixture::{PASSWORD, unique_client_id},
@@ -11,7 +11,6 @@ use rookery_harness::{
 /// A registry with devices and a broker, all with [`PASSWORD`].
 pub struct Site<'a> {
     pub cluster: &'a Cluster,
-    pub api: Api,
     pub registry: Entity,
     pub device: Entity,
     pub other: Entity,
@@ -38,7 +37,7 @@ impl<'a> Site<'a> {
         for entity in [&registry, &broker, &other, &device] {
             password_id = api.add_password(entity, PASSWORD).await.expect("a password is added");
         }
-        Self { cluster, api, registry, device, other, broker, password_id }
+        Self { cluster, registry, device, other, broker, password_id }
     }
 
     /// A client with an identifier of its own.

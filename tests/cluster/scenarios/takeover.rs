@@ -85,7 +85,11 @@ fn a21_takeover_war_over_two_nodes_ends_with_one_session() {
 /// The nodes of all sessions with the client identifier, as a node lists them.
 pub(super) fn sessions(cluster: &Cluster, asked: usize, client_id: &str) -> Vec<String> {
     let listed = all_sessions(cluster, asked);
-    listed.into_iter().filter(|(client, _)| client.ends_with(&format!("/{client_id}"))).map(|(_, node)| node).collect()
+    listed
+        .into_iter()
+        .filter(|(client, _)| client.ends_with(&format!("/{client_id}")))
+        .map(|(_, node)| node)
+        .collect()
 }
 
 /// All sessions as `entity/client identifier`, with their nodes.

@@ -13,7 +13,10 @@ use rookery_harness::{
     tls::TlsOptions,
     wire::Wire,
 };
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::{
+    sync::watch,
+    time::{Instant, MissedTickBehavior, interval, timeout},
+};
 
 use super::{Phase, Shared, script::Script};
 use crate::history::{Deed, MessageNumber, SessionNumber, Time};
@@ -43,8 +46,13 @@ pub async fn live(shared: Arc<Shared>, script: Script, seed: u64) {
         }
         let pause = Duration::from_millis(random.random_range(PAUSE_MS));
         // The end of the fleet ends the pause.
-        let _ = timeout(pause, phase.wait_for(|phase| *phase == Phase::Ended)).await;
+        let _ = timeout(pause, end_of_fleet(&mut phase)).await;
     }
+}
+
+async fn end_of_fleet(phase: &mut watch::Receiver<Phase>) {
+    // A fleet that is dropped has ended as well.
+    let _ = phase.wait_for(|phase| *phase == Phase::Ended).await;
 }
 
 /// Opens one session and keeps it as long as it lasts.
@@ -126,7 +134,7 @@ impl Session<'_> {
             tokio::select! {
                 packet = self.wire.next() => self.take(packet.ok_or(Deed::Lost)?).await?,
                 _ = turns.tick() => self.turn(leaves_at).await?,
-                _ = phase.wait_for(|phase| *phase == Phase::Ended) => return Ok(()),
+                () = end_of_fleet(&mut phase) => return Ok(()),
             }
         }
     }
@@ -190,7 +198,8 @@ impl Session<'_> {
         match packet {
             Packet::Publish(message) => self.receive(message).await?,
             Packet::PubAck(identifier) => {
-                let (message, sent_at) = self.in_flight.remove(&identifier).expect("a PUBACK has its PUBLISH");
+                let (message, sent_at) =
+                    self.in_flight.remove(&identifier).expect("a PUBACK has its PUBLISH");
                 self.shared.unacknowledged.fetch_sub(1, Ordering::Relaxed);
                 self.note(Deed::Acknowledged(message));
                 self.note(Deed::Answered(sent_at));

@@ -6,11 +6,9 @@ mod fleet;
 mod script;
 mod writers;
 
-use std::{
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicUsize, Ordering},
 };
 
 use rookery_harness::{
@@ -160,7 +158,8 @@ impl Workload {
         let registers = self.shared.registers();
         let mut violations = catalog::check(history, self.shared.cluster.size(), readings);
         for violation in &mut violations {
-            violation.text += &format!("; the keys are {:?}", registers.iter().enumerate().collect::<Vec<_>>());
+            violation.text +=
+                &format!("; the keys are {:?}", registers.iter().enumerate().collect::<Vec<_>>());
         }
         violations
     }
