@@ -186,8 +186,9 @@ impl Cluster {
         let slot = self.slot(node);
         self.node(node).wait();
         let process = Arc::new(Node::spawn(slot.launch.clone()));
-        slot.processes().push(Arc::clone(&process));
+        // Only now do clients find it: they need its addresses.
         process.wait_until_listening();
+        slot.processes().push(process);
     }
 
     /// Stops a node's process (SIGSTOP) without ending it.
