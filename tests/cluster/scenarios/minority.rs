@@ -23,6 +23,47 @@ fn a_cut_off_leader_is_fenced() {
     on_three_nodes(|cluster| is_fenced(cluster, cluster.leader(0)));
 }
 
+#[test]
+fn of_two_nodes_that_cannot_reach_each_other_one_steps_back() {
+    on_three_nodes(|cluster| steps_back(cluster, true));
+}
+
+#[test]
+fn a_link_that_is_broken_one_way_counts_as_broken() {
+    on_three_nodes(|cluster| steps_back(cluster, false));
+}
+
+/// Breaks the link between the followers, both ways or one, while the leader reaches both. Nobody may serve who cannot
+/// reach all others that serve.
+fn steps_back(cluster: &Cluster, both_ways: bool) {
+    run(async {
+        let leader = cluster.leader(0);
+        let [a, b] = others(cluster, leader)[..] else { panic!("there are three nodes") };
+        let site = Site::create_at(cluster, leader).await;
+        let mut clients = [site.connect(a, &site.broker).await, site.connect(b, &site.broker).await];
+        cluster.network().cut(a, b);
+        if both_ways {
+            cluster.network().cut(b, a);
+        }
+        let mut serving = Vec::new();
+        cluster.wait_until("one of both has stepped back", || {
+            serving = [a, b].into_iter().filter(|node| cluster.is_ready(*node)).collect();
+            serving.len() == 1 && cluster.is_ready(leader)
+        });
+        let (stays, goes) = if serving[0] == a { (0, 1) } else { (1, 0) };
+        clients[goes].expect_closed().await;
+        clients[stays].fence().await;
+        for (to, from) in [(leader, serving[0]), (serving[0], leader)] {
+            let mut subscriber = site.subscriber(to, &site.broker, "clique/topic").await;
+            site.connect(from, &site.broker).await.publish("clique/topic", b"x").await;
+            assert_eq!(subscriber.receive().await.text(), "x");
+        }
+        cluster.network().heal_all();
+        cluster.wait_until_all_ready();
+        within("everything to work again", site.is_whole()).await;
+    });
+}
+
 fn is_fenced(cluster: &Cluster, alone: usize) {
     run(async {
         let [a, b] = others(cluster, alone)[..] else { panic!("there are three nodes") };

@@ -37,7 +37,11 @@ fn on_three_nodes(test: impl FnOnce(&Arc<Cluster>)) {
     in_turn(|| {
         let shared = || SHARED.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = shared().take();
-        let cluster = kept.unwrap_or_else(|| start(Options::three(Way::of_choice())));
+        let cluster = kept.unwrap_or_else(|| {
+            // Tests wait for the moment at which a fenced node drops its clients; the default is half a minute.
+            let environment = vec![("ROOKERY_CLUSTER__FENCED_DROP_S".to_owned(), "8".to_owned())];
+            start(Options { environment, ..Options::three(Way::of_choice()) })
+        });
         let _logs = KeptLogs(Arc::clone(&cluster));
         test(&cluster);
         cluster.heal();
