@@ -1,6 +1,8 @@
 //! Equal state at equal index, and each client once.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+
+use rookery_harness::cluster::status::Session;
 
 use super::{Rule, Violation};
 use crate::history::{History, What};
@@ -30,17 +32,17 @@ pub fn check_last(states: &[(usize, u64, String)]) -> Vec<Violation> {
         .collect()
 }
 
-/// Finds clients that are listed more than once; each is named with its node.
-pub fn check_connected_once(sessions: &[(String, String)]) -> Vec<Violation> {
-    let mut nodes: HashMap<_, Vec<_>> = HashMap::new();
-    for (client, node) in sessions {
-        nodes.entry(client).or_default().push(node);
+/// Finds clients that are listed more than once.
+pub fn check_connected_once(sessions: &[Session]) -> Vec<Violation> {
+    let mut nodes: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for session in sessions {
+        nodes.entry((&session.entity_id, &session.client_id)).or_default().push(&session.node);
     }
     let several = nodes.into_iter().filter(|(_, nodes)| nodes.len() > 1);
     several
-        .map(|(client, nodes)| Violation {
+        .map(|((entity, client_id), nodes)| Violation {
             rule: Rule::TwoLive,
-            text: format!("client {client} has sessions on {nodes:?}"),
+            text: format!("client {client_id} of {entity} has sessions on {nodes:?}"),
             sessions: Vec::new(),
             messages: Vec::new(),
         })

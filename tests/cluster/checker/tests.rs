@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use rookery_harness::cluster::status::Session;
+
 use super::{
     Report, Rule,
     catalog::{self, Reading},
@@ -186,7 +188,12 @@ fn different_states_at_one_index_are_caught() {
 
 #[test]
 fn a_client_that_is_listed_twice_is_caught() {
-    let row = |client: &str, node: &str| (client.to_owned(), node.to_owned());
+    let row = |client: &str, node: &str| Session {
+        node: node.to_owned(),
+        entity_type: "device".to_owned(),
+        entity_id: "d".to_owned(),
+        client_id: client.to_owned(),
+    };
     assert_eq!(check_connected_once(&[row("a", "n1"), row("b", "n1")]), []);
     assert_eq!(check_connected_once(&[row("a", "n1"), row("b", "n1"), row("a", "n2")]).len(), 1);
 }

@@ -3,16 +3,13 @@
 use std::{env, process, sync::Arc, thread, time::Duration};
 
 use rookery_harness::{
-    cluster::{Cluster, Options, disk::SmallDisk, name, network::Way},
+    cluster::{Cluster, Options, disk::SmallDisk, network::Way},
     runtime::run,
 };
 
-use super::{on_own_nodes, takeover::all_sessions, variable};
+use super::{on_own_nodes, variable};
 use crate::{
-    checker::{
-        Report, Violation,
-        states::{check_connected_once, check_last},
-    },
+    checker::{Report, Violation, states::check_connected_once},
     history::History,
     nemesis::{Limits, Nemesis, schedule},
     workload::Workload,
@@ -56,28 +53,11 @@ pub(super) fn faults(cluster: &Arc<Cluster>, seed: u64, total: Duration, disks: 
 /// Ends a fleet on a healed cluster; fails with the related part of the history if a promise was broken.
 pub(super) fn expect_no_violation(workload: Workload) {
     let cluster = Arc::clone(&workload.shared().cluster);
-    let (history, mut violations) = run(workload.finish());
-    violations.extend(check_connected_once(&all_sessions(&cluster, 0)));
-    violations.extend(check_last(&last_states(&cluster)));
+    let (history, violations) = run(workload.finish());
     eprintln!("{} events were checked", history.events.len());
     if !violations.is_empty() {
         fail(&cluster, &history, &violations);
     }
-}
-
-/// The states of all nodes at one index.
-fn last_states(cluster: &Cluster) -> Vec<(usize, u64, String)> {
-    let mut states = Vec::new();
-    cluster.wait_until("all nodes have applied the same entries", || {
-        let Ok(status) = cluster.status(0) else { return false };
-        let state = |node| {
-            let (hash, index) = status.node(&name(node))?.state_hash.clone()?;
-            Some((node, index, hash))
-        };
-        states = (0..cluster.size()).filter_map(state).collect();
-        states.len() == cluster.size() && states.iter().all(|(_, index, _)| *index == states[0].1)
-    });
-    states
 }
 
 fn fail(cluster: &Cluster, history: &History, violations: &[Violation]) -> ! {

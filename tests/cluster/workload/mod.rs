@@ -23,6 +23,7 @@ use crate::{
         Violation,
         catalog::{self, Reading},
         check,
+        states::{check_connected_once, check_last},
     },
     history::{Deed, Event, History, Key, Recorder, What},
 };
@@ -92,7 +93,8 @@ impl Shared {
 pub struct Workload {
     shared: Arc<Shared>,
     phase: watch::Sender<Phase>,
-    tasks: JoinSet<()>,
+    clients: JoinSet<()>,
+    writers: JoinSet<()>,
     registry: Entity,
 }
 
@@ -110,12 +112,12 @@ impl Workload {
             unacknowledged: AtomicUsize::new(0),
             registers: Mutex::default(),
         });
-        let mut tasks = JoinSet::new();
+        let mut clients = JoinSet::new();
         for script in scripts {
-            tasks.spawn(client::live(Arc::clone(&shared), script, seed));
+            clients.spawn(client::live(Arc::clone(&shared), script, seed));
         }
-        writers::spawn(&shared, &entities, &mut tasks);
-        Self { shared, phase, tasks, registry: entities.registry }
+        let writers = writers::spawn(&shared, &entities);
+        Self { shared, phase, clients, writers, registry: entities.registry }
     }
 
     /// The history and what else is shared.
@@ -137,19 +139,23 @@ impl Workload {
     /// all clients, and returns the history with all that is wrong with it.
     pub async fn finish(mut self) -> (History, Vec<Violation>) {
         self.phase.send_replace(Phase::Quiet);
+        ended(&mut self.writers).await;
         // The last word is the check below; this only gives everything the time it may take.
         let unacknowledged = || self.shared.unacknowledged.load(Ordering::Relaxed);
         let is_settled = || unacknowledged() == 0 && check(&self.shared.recorder.history()).is_empty();
         if !holds_within(WAIT, is_settled).await {
             eprintln!("not settled in {WAIT:?}; {} publishes are unanswered", unacknowledged());
         }
+        // A read may be a moment older than a write through another node, so all nodes come to the same point first.
+        let states = self.shared.cluster.equal_states();
+        let sessions = self.shared.cluster.device_sessions(0);
         let readings = writers::read_all(&self.shared, &self.registry).await;
         let history = self.shared.recorder.history();
         self.phase.send_replace(Phase::Ended);
-        while let Some(ended) = self.tasks.join_next().await {
-            ended.expect("a client of the fleet has no mistake");
-        }
+        ended(&mut self.clients).await;
         let mut violations = check(&history);
+        violations.extend(check_last(&states));
+        violations.extend(check_connected_once(&sessions));
         violations.extend(self.check_catalog(&history, &readings));
         (history, violations)
     }
@@ -162,5 +168,11 @@ impl Workload {
                 &format!("; the keys are {:?}", registers.iter().enumerate().collect::<Vec<_>>());
         }
         violations
+    }
+}
+
+async fn ended(tasks: &mut JoinSet<()>) {
+    while let Some(ended) = tasks.join_next().await {
+        ended.expect("nobody in the fleet has made a mistake");
     }
 }

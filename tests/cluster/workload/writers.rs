@@ -31,7 +31,8 @@ const STORED_WAIT: Duration = Duration::from_secs(10);
 const CREATED_MAX: u64 = 300;
 
 /// Starts writers at every node.
-pub fn spawn(shared: &Arc<Shared>, entities: &Entities, tasks: &mut JoinSet<()>) {
+pub fn spawn(shared: &Arc<Shared>, entities: &Entities) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
     for node in 0..shared.cluster.size() {
         tasks.spawn(create(Arc::clone(shared), entities.registry.clone(), node));
         let device = &entities.devices[node % entities.devices.len()];
@@ -40,6 +41,7 @@ pub fn spawn(shared: &Arc<Shared>, entities: &Entities, tasks: &mut JoinSet<()>)
             tasks.spawn(rename(Arc::clone(shared), device.clone(), node));
         }
     }
+    tasks
 }
 
 /// Creates devices.

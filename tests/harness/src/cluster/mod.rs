@@ -22,7 +22,7 @@ use std::{
 use self::{
     disk::SmallDisk,
     network::{Network, Way},
-    status::Status,
+    status::{Session, Status},
 };
 use crate::{
     api::Api,
@@ -89,6 +89,10 @@ struct Slot {
 impl Slot {
     fn processes(&self) -> MutexGuard<'_, Vec<Arc<Node>>> {
         self.processes.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn last_process(&self) -> Arc<Node> {
+        self.processes().last().map(Arc::clone).expect("every place had a process")
     }
 }
 
@@ -159,9 +163,7 @@ impl Cluster {
 
     /// The last process of a node.
     pub fn node(&self, node: usize) -> Arc<Node> {
-        let slot = self.slot(node);
-        let process = slot.processes().last().map(Arc::clone).expect("every place had a process");
-        process
+        self.slot(node).last_process()
     }
 
     /// File with the administrator's token.
@@ -276,6 +278,31 @@ impl Cluster {
             return Err(String::from_utf8_lossy(&output.stderr).into_owned());
         }
         Status::parse(&printed)
+    }
+
+    /// All sessions with a client identifier that are bound to be the only one: those of devices.
+    pub fn device_sessions(&self, asked: usize) -> Vec<Session> {
+        let printed = self.run(asked, &["session", "list", "--format", "json"]);
+        let listed = Session::parse_list(&printed).unwrap_or_else(|error| panic!("{error}: {printed}"));
+        listed
+            .into_iter()
+            .filter(|session| session.entity_type == "device" && !session.client_id.is_empty())
+            .collect()
+    }
+
+    /// Number, log index and hash of the state of every node, once all have applied the same entries.
+    pub fn equal_states(&self) -> Vec<(usize, u64, String)> {
+        let mut states = Vec::new();
+        self.wait_until("all nodes have applied the same entries", || {
+            let Ok(status) = self.status(0) else { return false };
+            let state = |node| {
+                let (hash, index) = status.node(&name(node))?.state_hash.clone()?;
+                Some((node, index, hash))
+            };
+            states = (0..self.size()).filter_map(state).collect();
+            states.len() == self.size() && states.iter().all(|(_, index, _)| *index == states[0].1)
+        });
+        states
     }
 
     /// The leader as `asked` sees it; waits until there is one that runs.

@@ -1,4 +1,4 @@
-//! What `rookery cluster status --format json` prints. The shape is a contract with tools outside of this
+//! What `rookery cluster status` and `rookery session list` print with `--format json`. The shape is a contract with tools outside of this
 //! repository, so a test reads it by its words.
 
 use serde_json::Value;
@@ -87,6 +87,39 @@ impl NodeStatus {
     }
 }
 
+/// A row of `rookery session list --format json`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// Name of the node that serves it.
+    pub node: String,
+    /// `device`, `registry` or `broker`.
+    pub entity_type: String,
+    /// Id of the entity.
+    pub entity_id: String,
+    /// Client identifier; may be empty.
+    pub client_id: String,
+}
+
+impl Session {
+    /// Reads the printed list.
+    ///
+    /// # Errors
+    /// Names what is missing or of another type.
+    pub fn parse_list(text: &str) -> Result<Vec<Self>, String> {
+        let value: Value = serde_json::from_str(text).map_err(|error| format!("no JSON: {error}: {text}"))?;
+        let rows = value.as_array().ok_or("no list")?;
+        let read = |row: &Value| {
+            Ok(Self {
+                node: text_of(row, "node")?,
+                entity_type: text_of(row, "entity_type")?,
+                entity_id: text_of(row, "entity_id")?,
+                client_id: row["client_id"].as_str().unwrap_or_default().to_owned(),
+            })
+        };
+        rows.iter().map(read).collect()
+    }
+}
+
 fn text_of(value: &Value, name: &str) -> Result<String, String> {
     value[name].as_str().map(str::to_owned).ok_or_else(|| format!("{name} is no text in {value}"))
 }
@@ -118,5 +151,13 @@ mod tests {
         assert_eq!((first.sessions, first.state_hash.clone()), (2, Some(("ab".to_owned(), 9))));
         assert_eq!(status.node("n2").unwrap().state_hash, None);
         assert!(Status::parse("{}").is_err());
+    }
+
+    #[test]
+    fn sessions_are_read() {
+        let text = r#"[{"id":"s","node":"n1","entity_type":"device","entity_id":"d","client_id":"c"}]"#;
+        let session = &Session::parse_list(text).unwrap()[0];
+        assert_eq!((session.node.as_str(), session.client_id.as_str()), ("n1", "c"));
+        assert!(Session::parse_list("{}").is_err());
     }
 }
