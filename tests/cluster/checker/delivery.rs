@@ -57,7 +57,7 @@ impl Receiver<'_> {
                 self.view.messages.get(&receipt.message).filter(|sent| self.asked_for(sent, receipt))
             else {
                 let text = format!("message {} was not sent, or not asked for", receipt.message);
-                violations.push(self.violation(Rule::Foreign, text, &[receipt.message]));
+                violations.push(self.violation(Rule::Foreign, &text, &[receipt.message]));
                 continue;
             };
             let is_new = received.insert(receipt.message);
@@ -65,14 +65,14 @@ impl Receiver<'_> {
                 // At least once is the promise of QoS 1.
                 if receipt.quality == 0 {
                     let text = format!("message {} came twice with QoS 0", receipt.message);
-                    violations.push(self.violation(Rule::Duplicate, text, &[receipt.message]));
+                    violations.push(self.violation(Rule::Duplicate, &text, &[receipt.message]));
                 }
                 continue;
             }
             let last = newest.entry((sent.session, sent.topic, sent.quality)).or_insert(receipt.message);
             if receipt.message < *last {
                 let text = format!("message {} came after message {last}", receipt.message);
-                violations.push(self.violation(Rule::Order, text, &[receipt.message, *last]));
+                violations.push(self.violation(Rule::Order, &text, &[receipt.message, *last]));
             }
             *last = receipt.message.max(*last);
         }
@@ -113,13 +113,13 @@ impl Receiver<'_> {
             let but =
                 later.map_or("the session lived to the end".to_owned(), |it| format!("message {it} came"));
             let text = format!("acknowledged message {number} never came, but {but}");
-            let mut violation = self.violation(Rule::Missed, text, &[*number]);
+            let mut violation = self.violation(Rule::Missed, &text, &[*number]);
             violation.messages.extend(later);
             violations.push(violation);
         }
     }
 
-    fn violation(&self, rule: Rule, text: String, messages: &[MessageNumber]) -> Violation {
+    fn violation(&self, rule: Rule, text: &str, messages: &[MessageNumber]) -> Violation {
         let publishers = messages.iter().filter_map(|message| self.view.messages.get(message));
         let mut sessions = vec![self.number];
         sessions.extend(publishers.map(|message| message.session));

@@ -140,7 +140,7 @@ fn two_live_sessions_of_a_client_are_caught() {
     assert_eq!(taken.rules(), [], "the older one was answered before");
     let dead = Story(taken.0.clone()).deed(2, Deed::Answered(6)).deed(1, Deed::Lost);
     assert_eq!(dead.rules(), []);
-    let alive = Story(taken.0.clone()).deed(1, Deed::Answered(6));
+    let alive = Story(taken.0).deed(1, Deed::Answered(6));
     assert_eq!(alive.rules(), [Rule::TwoLive], "begun after the older one, so it has replaced it");
     let others = Story::default().connected(1, 10).connected(2, 11).deed(1, Deed::Answered(6));
     assert_eq!(others.deed(2, Deed::Answered(6)).rules(), [], "two clients");

@@ -9,7 +9,7 @@ use rookery_harness::{
 
 use super::{on_own_nodes, variable};
 use crate::{
-    checker::{Report, Violation, states::check_connected_once},
+    checker::{Report, Violation},
     history::History,
     nemesis::{Limits, Nemesis, schedule},
     workload::Workload,

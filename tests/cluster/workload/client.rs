@@ -111,10 +111,7 @@ struct Session<'a> {
 
 impl Session<'_> {
     async fn run(&mut self, stay: Option<Duration>) -> End {
-        match self.connect_and_stay(stay).await {
-            Ok(()) => None,
-            Err(end) => Some(end),
-        }
+        self.connect_and_stay(stay).await.err()
     }
 
     async fn connect_and_stay(&mut self, stay: Option<Duration>) -> Result<(), Deed> {
