@@ -1,6 +1,7 @@
 //! What this node answers when another asks it on behalf of an operator.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -25,33 +26,22 @@ use crate::store::{MemberRole, Store};
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// How long a lane may take to look at one of its connections.
-const INSPECTION_MAX: std::time::Duration = std::time::Duration::from_secs(2);
+const INSPECTION_MAX: Duration = Duration::from_secs(2);
 
-/// Answers questions once the node runs; before that it refuses them.
-#[derive(Default)]
+/// Answers questions about this node.
 pub struct Answers {
-    node: OnceLock<LocalNode>,
-}
-
-/// What the answers are made of.
-pub struct LocalNode {
-    /// The store.
-    pub store: Arc<Store>,
-    /// The actors' environment.
-    pub environment: Arc<Environment>,
-    /// Takes the node out of service.
-    pub drain: Drain,
-    /// When the process began to run.
-    pub started: std::time::Instant,
-    /// The newest state hash and the applied index that it was computed at.
-    pub hash: Mutex<Option<StateHash>>,
+    store: Arc<Store>,
+    environment: Arc<Environment>,
+    drain: Drain,
+    started: Instant,
+    /// The newest state hash.
+    hash: Mutex<Option<StateHash>>,
 }
 
 impl Answers {
-    /// The node runs.
-    pub fn begin(&self, node: LocalNode) {
-        // A node begins once.
-        let _ = self.node.set(node);
+    /// For a node that has just begun to run.
+    pub fn new(store: Arc<Store>, environment: Arc<Environment>, drain: Drain) -> Self {
+        Self { store, environment, drain, started: clock::monotonic(), hash: Mutex::default() }
     }
 
     /// Answers an encoded question by an encoded answer.
@@ -60,13 +50,12 @@ impl Answers {
     /// If the question cannot be read.
     pub async fn answer(&self, question: Bytes) -> Result<Bytes, String> {
         let question = Question::decode(question).map_err(|error| format!("the question cannot be read: {error}"))?;
-        let answer = match (self.node.get(), question.question) {
-            (None, _) => refused("UNAVAILABLE", "the node is starting"),
-            (Some(node), Some(question)) => node.answer(question).await.unwrap_or_else(|refusal| refusal),
+        let answer = match question.question {
+            Some(question) => Some(self.decide(question).await.unwrap_or_else(|refusal| refusal)),
             // A newer version asks something that this one does not know: no answer says so.
-            (Some(_), None) => return Ok(Bytes::from(Answer { answer: None }.encode_to_vec())),
+            None => None,
         };
-        Ok(Bytes::from(Answer { answer: Some(answer) }.encode_to_vec()))
+        Ok(Bytes::from(Answer { answer }.encode_to_vec()))
     }
 }
 
@@ -74,9 +63,9 @@ fn refused(code: &str, reason: impl std::fmt::Display) -> answer::Answer {
     answer::Answer::Refused(format!("{code}: {reason}"))
 }
 
-impl LocalNode {
+impl Answers {
     /// The error is a refusal.
-    async fn answer(&self, question: question::Question) -> Result<answer::Answer, answer::Answer> {
+    async fn decide(&self, question: question::Question) -> Result<answer::Answer, answer::Answer> {
         Ok(match question {
             question::Question::Details(_) => answer::Answer::Details(self.details().await),
             question::Question::Drain(request) => {

@@ -3,8 +3,10 @@
 use std::sync::OnceLock;
 
 use parking_lot::Mutex;
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, reload};
 
 /// Puts another filter in force.
 type Reload = Box<dyn Fn(EnvFilter) -> bool + Send + Sync>;
@@ -34,20 +36,13 @@ pub enum FilterError {
 /// # Errors
 /// [`ParseError`] if the filter is not one.
 pub fn start(json: bool, filter: &str) -> Result<(), ParseError> {
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::try_new(filter)?)
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .with_filter_reloading();
-    let handle = builder.reload_handle();
+    let (filtering, handle) = reload::Layer::new(EnvFilter::try_new(filter)?);
+    let subscriber = tracing_subscriber::registry().with(filtering);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
     // A second start in one process (tests) keeps the first subscriber.
-    let started = if json {
-        let builder = builder.json();
-        let handle = builder.reload_handle();
-        builder.try_init().is_ok().then(|| -> Reload { Box::new(move |filter| handle.reload(filter).is_ok()) })
-    } else {
-        builder.try_init().is_ok().then(|| -> Reload { Box::new(move |filter| handle.reload(filter).is_ok()) })
-    };
+    let started =
+        if json { subscriber.with(lines.json()).try_init() } else { subscriber.with(lines).try_init() };
+    let started = started.is_ok().then(|| -> Reload { Box::new(move |filter| handle.reload(filter).is_ok()) });
     if let Some(reload) = started {
         LOG.get_or_init(|| Log { filter: Mutex::new(filter.to_owned()), reload });
     }
