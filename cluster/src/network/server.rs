@@ -22,8 +22,8 @@ use tonic::transport::server::Connected;
 
 use super::admission::{Admission, PeerInfo};
 use super::{CONNECTION_WINDOW_BYTES, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT, STREAM_WINDOW_BYTES};
-use crate::pki::tls::ServerTls;
 use crate::pki::PeerIdentity;
+use crate::pki::tls::ServerTls;
 
 /// A handshake that takes longer is given up.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
