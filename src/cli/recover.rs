@@ -13,7 +13,7 @@ pub fn run(arguments: &RecoverArguments) -> Result<(), CliError> {
     let recovered = store::recover(&arguments.from).map_err(|error| CliError::Answer(error.to_string()))?;
     note(&format!(
         "the directory is a cluster of one node now: cluster {}, node {}, log index {}",
-        recovered.cluster_id, recovered.node_id, recovered.applied_index
+        recovered.cluster_id, recovered.node_id, recovered.last_log_index
     ));
     note("start it, then start the other nodes with empty data directories and --join");
     Ok(())
