@@ -1,8 +1,9 @@
 //! Changes of the membership, made by the leader: one at a time, each followed to its final configuration.
 //!
-//! A change may be cut off anywhere by the loss of the leader. What it leaves behind is one of two things, and the next
-//! leader finishes either before it does anything else ([`Changer::tidy`]): a configuration of two sets of voters, or a
-//! member whose identifier was given up for ever. The removal of a node begins with the latter for this reason.
+//! A change may be cut off anywhere by the loss of the leader. What it leaves behind is one of two things,
+//! and the next leader finishes either before it does anything else ([`Changer::tidy`]): a configuration of
+//! two sets of voters, or a member whose identifier was given up for ever. The removal of a node begins with
+//! the latter for this reason.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -194,7 +195,8 @@ impl Changer {
         is_leading(&metrics) && (removed || is_joint(&metrics) || situation.next_promotion(wanted).is_some())
     }
 
-    /// Admits a node that has proven the join secret: gives it an identifier and a certificate, and sends it the log.
+    /// Admits a node that has proven the join secret: gives it an identifier and a certificate, and sends it
+    /// the log.
     pub(crate) async fn admit(&self, request: JoinRequest) -> Result<JoinResponse, ChangeError> {
         self.change(async {
             let leading = self.leading().await?;
@@ -228,7 +230,8 @@ impl Changer {
         .await
     }
 
-    /// Removes members that are gone and whose name the joining node has: an empty directory under an old name.
+    /// Removes members that are gone and whose name the joining node has: an empty directory under an old
+    /// name.
     async fn replace_namesakes(
         &self,
         leading: Leading,

@@ -1,12 +1,13 @@
 //! Hands leadership over without the pause of an election by timeout.
 //!
-//! The Raft library of this version has no transfer. A voter that is asked for its vote while it still hears from a leader
-//! refuses, for as long as the leader's lease in its view lasts, so the successor must end that first. It does so with a call
-//! that is allowed at any time: a node that meets the vote of a later term in any message adopts it, and with that no
-//! longer follows the old leader. The message is an append of nothing behind an entry that nobody has, so it is answered
-//! with a conflict and changes no log. Its vote is not committed: it makes nobody leader and counts for nothing but
-//! the term. The election that follows is an ordinary one, with the comparison of logs and votes that are on disk
-//! before they are answered. Should the successor die in between, the others elect after their usual timeout.
+//! The Raft library of this version has no transfer. A voter that is asked for its vote while it still hears
+//! from a leader refuses, for as long as the leader's lease in its view lasts, so the successor must end that
+//! first. It does so with a call that is allowed at any time: a node that meets the vote of a later term in
+//! any message adopts it, and with that no longer follows the old leader. The message is an append of nothing
+//! behind an entry that nobody has, so it is answered with a conflict and changes no log. Its vote is not
+//! committed: it makes nobody leader and counts for nothing but the term. The election that follows is an
+//! ordinary one, with the comparison of logs and votes that are on disk before they are answered. Should the
+//! successor die in between, the others elect after their usual timeout.
 
 use std::time::Duration;
 
@@ -90,7 +91,8 @@ impl Changer {
         asked.is_ok_and(|answer| answer.is_ok())
     }
 
-    /// Tells the other voters that a later term has begun, so that they do not hold on to the leader of `term`.
+    /// Tells the other voters that a later term has begun, so that they do not hold on to the leader of
+    /// `term`.
     async fn end_term(&self, raft: &Raft, term: u64) {
         let vote = VoteId { term: term + 1, node_id: self.node_id(), committed: false };
         let nowhere = LogId { term: term + 1, leader_id: self.node_id(), index: u64::MAX };

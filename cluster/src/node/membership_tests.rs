@@ -1,5 +1,5 @@
-//! Clusters of nodes in one process: founding, joining, changes of the membership. Leases are another matter: here a node
-//! serves as soon as it is a member, and is given up by the test.
+//! Clusters of nodes in one process: founding, joining, changes of the membership. Leases are another matter:
+//! here a node serves as soon as it is a member, and is given up by the test.
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -188,7 +188,8 @@ async fn three_nodes_form_one_cluster_and_a_fourth_learns() {
     let refused = peers[2].node.promote(9).await.unwrap_err();
     assert!(refused.to_string().contains("node 9 is not a member"), "{refused}");
 
-    // Its request to join, shown again by an empty directory: the identifier has voted and is not given a second time.
+    // Its request to join, shown again by an empty directory: the identifier has voted and is not given a
+    // second time.
     let used = fourth.node.shared.machine.nodes().get(4).unwrap().request_id.clone();
     let empty = tempfile::tempdir().unwrap();
     std::fs::write(empty.path().join("join.request"), &used).unwrap();
@@ -362,7 +363,8 @@ async fn one_survivor_becomes_a_new_cluster_that_shuts_the_old_one_out() {
     assert_eq!(alone.node.status().borrow().cluster_id, recovered.cluster_id);
     let nodes = alone.node.shared.machine.nodes();
     assert!(nodes.is_removed(1) && nodes.is_removed(2) && nodes.is_removed(old_id));
-    // The others go on as the old cluster; an empty directory joins the new one with an identifier of its own.
+    // The others go on as the old cluster; an empty directory joins the new one with an identifier of its
+    // own.
     assert!(peers[0].count() == all);
     let empty = tempfile::tempdir().unwrap();
     let joined = join("d", empty.path(), &alone).await;
