@@ -11,6 +11,7 @@ use rookery_proto::rookery::cluster::v1::change_request::Change;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use crate::applied::Applied;
 use crate::barrier::Barrier;
 use crate::disk::DiskGuard;
 use crate::effects::Effects;
@@ -19,6 +20,8 @@ use crate::generation::Generation;
 use crate::identity::{DataDir, Identity, io_error};
 use crate::lease::Lease;
 use crate::link::Links;
+use crate::liveness::events::ClusterEvents;
+use crate::liveness::{Liveness, LivenessControl};
 use crate::membership::pause::Pause;
 use crate::membership::{self, Changed, MembershipError};
 use crate::network::server::PeerServer;
@@ -35,6 +38,8 @@ use crate::state_machine::Machine;
 use crate::status::{NodeState, NodeStatus};
 use crate::supervisor::{self, Home, Request, Shared};
 
+/// The lease of a node without peers, which it gives itself.
+const LEASE_ALONE: Duration = Duration::from_secs(5);
 /// Requests to the supervisor that may wait.
 const REQUESTS_MAX: usize = 16;
 /// A request for a snapshot is repeated this often, because the Raft core ignores one while it still counts the
@@ -115,6 +120,18 @@ impl<R: Replica> Node<R> {
     #[must_use]
     pub fn barrier(&self) -> Barrier {
         self.shared.barrier.clone()
+    }
+
+    /// How this node stands in its cluster, and what it knows of the others while it leads.
+    #[must_use]
+    pub fn liveness(&self) -> Liveness {
+        self.shared.liveness.report()
+    }
+
+    /// What happened to the cluster lately, as this node saw it.
+    #[must_use]
+    pub fn events(&self) -> ClusterEvents {
+        self.shared.liveness.events()
     }
 
     /// The links to the other nodes.
@@ -306,15 +323,13 @@ impl<R: Replica> Prepared<R> {
         let source = listener.as_ref().and_then(|listener| listener.local_addr().ok()).map(|own| own.ip());
         let channels = Channels::new(source.filter(|source| !source.is_unspecified()));
         let (place, pending) = (Arc::new(OnceLock::new()), Arc::new(Pending::default()));
-        let (barrier, admission) = (Barrier::default(), Arc::new(Admission::default()));
-        let machine = Machine::new(
-            replica,
-            Arc::clone(&pending),
-            Arc::clone(&place),
-            Arc::clone(&effects),
-            barrier.clone(),
-            Arc::clone(&admission),
-        );
+        let admission = Arc::new(Admission::default());
+        let applied = Applied::new(Arc::clone(&place), Arc::clone(&effects), Arc::clone(&admission));
+        let machine = Machine::new(replica, Arc::clone(&pending), Arc::clone(&place), Arc::clone(&applied));
+        let (lease, version) = match &peer_settings {
+            Some(settings) => (settings.lease, settings.version.clone()),
+            None => (LEASE_ALONE, String::new()),
+        };
         let status = first_status(&guard);
         let (raft, proposals) = (watch::channel(None).0, Pause::default());
         let membership = peer_settings.as_ref().map(|settings| {
@@ -338,8 +353,9 @@ impl<R: Replica> Prepared<R> {
             machine: Arc::new(machine),
             guard,
             effects,
-            barrier,
-            lease: Lease::default(),
+            barrier: applied.barrier.clone(),
+            lease: applied.lease.clone(),
+            liveness: LivenessControl::new(applied, lease, version),
             status: watch::channel(status).0,
             members: watch::channel(Arc::default()).0,
             admission,
@@ -408,7 +424,11 @@ mod cluster_tests;
 #[cfg(test)]
 mod hostile_tests;
 #[cfg(test)]
+mod liveness_tests;
+#[cfg(test)]
 mod membership_tests;
+#[cfg(test)]
+mod proxies;
 #[cfg(test)]
 mod testbed;
 #[cfg(test)]

@@ -44,6 +44,12 @@ impl Nodes {
         self.entries.get(&node_id).map(|node| node.epoch).filter(|epoch| *epoch != 0)
     }
 
+    /// The node's epoch, if it was begun by this process of it.
+    pub(crate) fn epoch_of(&self, node_id: u64, incarnation: u64) -> Option<u64> {
+        let node = self.entries.get(&node_id)?;
+        (node.epoch != 0 && node.incarnation == incarnation).then_some(node.epoch)
+    }
+
     /// What is known about the node.
     pub(crate) fn get(&self, node_id: u64) -> Option<&NodeRecord> {
         self.entries.get(&node_id)
@@ -149,7 +155,8 @@ mod tests {
         let mut nodes = Nodes::default();
         assert_eq!(nodes.apply(5, &register(1, 1, 0)), Some(NodeChange::Registered { node_id: 1, epoch: 5 }));
         assert_eq!(nodes.apply(6, &register(1, 1, 0)), None, "a repetition");
-        let give_up = command(SystemChange::GiveUp(GiveUpNode { node_id: 1, epoch: 5 }));
+        let give_up =
+            command(SystemChange::GiveUp(GiveUpNode { node_id: 1, epoch: 5, ..GiveUpNode::default() }));
         assert_eq!(nodes.apply(7, &give_up), Some(NodeChange::GivenUp { node_id: 1, epoch: 5 }));
         assert_eq!(nodes.apply(8, &give_up), None);
         assert_eq!(nodes.apply(9, &register(1, 1, 5)), None, "it must have seen the end of its epoch");

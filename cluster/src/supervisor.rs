@@ -16,6 +16,7 @@ use crate::error::{CommandOutcome, ProposeError, StartError, UnavailableReason};
 use crate::generation::{Generation, Metrics};
 use crate::identity::{DataDir, Identity};
 use crate::lease::Lease;
+use crate::liveness::LivenessControl;
 use crate::membership::pause::Pause;
 use crate::network::server::PeerServer;
 use crate::network::{Admission, Channels};
@@ -61,6 +62,7 @@ pub(crate) struct Shared<R: Replica> {
     pub(crate) effects: Arc<Effects>,
     pub(crate) barrier: Barrier,
     pub(crate) lease: Lease,
+    pub(crate) liveness: LivenessControl,
     pub(crate) status: watch::Sender<NodeStatus>,
     pub(crate) members: watch::Sender<Arc<Vec<Member>>>,
     pub(crate) admission: Arc<Admission>,
@@ -279,6 +281,7 @@ fn fail<R: Replica>(shared: &Shared<R>, fault: Option<&str>, reason: String) -> 
     let failure = fault.map_or(reason, str::to_owned);
     tracing::error!(%failure, %state, "the node stopped committing");
     shared.refuse(why);
+    shared.liveness.down(&failure, fault.is_some());
     shared.publish_down(state, Some(failure));
     why
 }

@@ -100,6 +100,16 @@ impl LogStore {
         self.inner.state.lock().vote.is_some()
     }
 
+    /// The stored vote. It is on disk, and was before anybody was told of it.
+    pub(crate) fn vote(&self) -> Option<Vote> {
+        self.inner.state.lock().vote
+    }
+
+    /// Last entry of the log, or else the last one purged.
+    pub(crate) fn last(&self) -> Option<LogId> {
+        self.inner.state.lock().last
+    }
+
     /// Last entry removed from the log.
     pub(crate) fn purged(&self) -> Option<LogId> {
         self.inner.state.lock().purged

@@ -26,6 +26,7 @@ use crate::pki::{Credentials, PeerIdentity};
 use crate::place::Place;
 use crate::raft::{Payload, Peer, Raft};
 use crate::record::{AdmitNode, Batch, RemoveNode, SystemChange, SystemCommand};
+use crate::view::lost_quorum;
 
 /// A change that takes longer is given up; the next leader or attempt finishes it.
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -367,6 +368,10 @@ impl Changer {
         if !is_leader(&seen) {
             let leader = seen.current_leader.filter(|leader| *leader != self.node_id());
             return Err(ChangeError::NotLeader { leader });
+        }
+        if lost_quorum(&seen) {
+            // Who is registered says nothing then: nobody can be given up any more.
+            return Err(ChangeError::Unavailable("the leader hears from no quorum of voters".to_owned()));
         }
         self.final_voters(&raft).await?;
         let seen = raft.metrics().borrow().clone();

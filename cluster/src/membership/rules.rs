@@ -160,7 +160,10 @@ impl Situation {
         if node_id == self.leader {
             return Ok(false);
         }
-        self.is_fit(node_id)?;
+        // A leader that was elected a moment ago knows of nobody's log; it waits for that.
+        if !self.is_healthy(node_id) {
+            return Err(Refusal::NotRegistered(node_id));
+        }
         Ok(true)
     }
 

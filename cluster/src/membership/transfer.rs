@@ -18,7 +18,7 @@ use rookery_proto::rookery::cluster::v1::{AppendEntriesRequest, LogId, TakeOverR
 use tokio::time::timeout;
 
 use super::change::{ChangeError, Changer, unconfirmed, voters, wait_for};
-use super::rules::Refusal;
+use super::rules::{PROMOTION_LAG_MAX, Refusal};
 use crate::generation::Metrics;
 use crate::network::Purpose;
 use crate::raft::Raft;
@@ -28,7 +28,7 @@ const CATCH_UP: Duration = Duration::from_secs(2);
 /// Time for one voter to learn of the new term.
 const STEP_DOWN: Duration = Duration::from_millis(500);
 /// Time for the election.
-const ELECTION: Duration = Duration::from_secs(3);
+const ELECTION: Duration = Duration::from_secs(2);
 /// Time for a node to show that it lives.
 const PROBE: Duration = Duration::from_secs(1);
 
@@ -41,9 +41,10 @@ impl Changer {
                 return Ok(());
             }
             tracing::info!(node_id, "leadership is transferred");
+            caught_up(&leading.raft, node_id, PROMOTION_LAG_MAX).await?;
             // Until this ends no command enters the log, so that there is an end of it to catch up with.
             let _paused = self.proposals.hold().await;
-            let request = caught_up(&leading.raft, node_id).await?;
+            let request = caught_up(&leading.raft, node_id, 0).await?;
             let channel = self.channels.channel(node_id, Purpose::Raft);
             let channel = channel.map_err(|error| ChangeError::Unavailable(error.to_string()))?;
             let asked =
@@ -115,13 +116,15 @@ impl Changer {
     }
 }
 
-/// Waits until the successor holds the whole log of this leader, and says which that is.
-async fn caught_up(raft: &Raft, node_id: u64) -> Result<TakeOverRequest, ChangeError> {
+/// Waits until the successor lacks no more than `lag_max` entries of this leader's log, and says where the
+/// log ends.
+async fn caught_up(raft: &Raft, node_id: u64, lag_max: u64) -> Result<TakeOverRequest, ChangeError> {
     let lag = |seen: &Metrics| {
         let matched = seen.replication.as_ref()?.get(&node_id)?.as_ref()?.index;
         Some(seen.last_log_index.unwrap_or_default().saturating_sub(matched))
     };
-    let Some(seen) = wait_for(raft, CATCH_UP, |seen| lag(seen) == Some(0)).await else {
+    let Some(seen) = wait_for(raft, CATCH_UP, |seen| lag(seen).is_some_and(|lag| lag <= lag_max)).await
+    else {
         return Err(match lag(&raft.metrics().borrow()) {
             Some(lag) => Refusal::LagTooLarge { node_id, lag }.into(),
             None => Refusal::LagUnknown(node_id).into(),

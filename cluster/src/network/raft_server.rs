@@ -116,6 +116,6 @@ impl<R: Replica> raft_server::Raft for RaftService<R> {
         request: Request<proto::RenewLeaseRequest>,
     ) -> Result<Response<proto::RenewLeaseResponse>, Status> {
         let from = authenticated(&request)?;
-        parts::renew_lease(&self.shared, from, request.into_inner()).map(Response::new)
+        Ok(Response::new(parts::renew_lease(&self.shared, from, request.into_inner())))
     }
 }

@@ -217,7 +217,7 @@ async fn nodes_register_themselves_through_the_leader() {
     let epoch = system.propose_system(register(follower)).await.unwrap();
     let known = |node_id: u64| machines.node(follower).members().borrow()[node_id as usize - 1].epoch;
     until("the epoch", || (known(follower) == Some(epoch)).then_some(())).await;
-    let give_up = SystemChange::GiveUp(GiveUpNode { node_id: follower, epoch });
+    let give_up = SystemChange::GiveUp(GiveUpNode { node_id: follower, epoch, ..GiveUpNode::default() });
     machines.node(leader).shared.system_proposer().propose_system(give_up).await.unwrap();
     until("the end of the epoch", || known(follower).is_none().then_some(())).await;
     machines.shutdown().await;
