@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 use tonic::Status;
 use tonic::service::Routes;
 
+use crate::election::ElectionGuard;
 use crate::error::StartError;
 use crate::network::MESSAGE_BYTES_MAX;
 use crate::network::raft_server::RaftService;
@@ -59,6 +60,14 @@ pub(crate) async fn start<R: Replica>(
     is_only_voter: bool,
 ) -> Result<Parts, StartError> {
     let mut tasks = JoinSet::new();
+    let node_id = shared.place().origin.node_id;
+    let guard = ElectionGuard {
+        raft: raft.clone(),
+        node_id,
+        heard: Arc::clone(&shared.heard),
+        channels: shared.channels.clone(),
+    };
+    tasks.spawn(guard.run());
     if shared.peer_settings.is_none() && is_only_voter {
         serve_alone(shared, raft).await?;
         tasks.spawn(report_own_effects(Arc::clone(shared)));

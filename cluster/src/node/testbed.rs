@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use openraft::ServerState;
 use tempfile::TempDir;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, interval, timeout};
 use zeroize::Zeroizing;
 
 use super::*;
@@ -245,12 +245,13 @@ impl Machines {
 /// Polls for a condition.
 pub(super) async fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
+    let mut poll = interval(Duration::from_millis(20));
     loop {
         if let Some(met) = condition() {
             return met;
         }
         assert!(Instant::now() < deadline, "no {what} in time");
-        sleep(Duration::from_millis(20)).await;
+        poll.tick().await;
     }
 }
 

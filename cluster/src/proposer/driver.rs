@@ -72,7 +72,6 @@ impl<T: Send + 'static> Driver<T> {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             self.look_at_progress();
-            self.look_at_deadlines();
             if self.window.is_empty() && self.queue.is_drained() {
                 return;
             }
@@ -88,7 +87,7 @@ impl<T: Send + 'static> Driver<T> {
                 () = self.queue.changed(), if self.is_open && !self.window.is_full() => {}
                 () = self.pending.changed() => {}
                 () = sleep_until(self.retry_at), if wants_lane => {}
-                _ = tick.tick() => {}
+                _ = tick.tick() => self.look_at_deadlines(),
             }
         }
     }
@@ -161,7 +160,10 @@ impl<T: Send + 'static> Driver<T> {
 
     fn take(&mut self, event: Event) {
         match event {
-            Event::Opened => self.is_open = true,
+            Event::Opened => {
+                (self.is_open, self.last_open) = (true, Instant::now());
+                self.queue.set_leaderless(false);
+            }
             Event::Committed { first_sequence } => {
                 self.window.committed(first_sequence);
                 self.retry_delay = RETRY_MIN;
