@@ -2,7 +2,8 @@
 //! through lanes.
 //!
 //! In the order in which a publish meets them: [`connection`] decodes and checks, [`routes`] finds the subscribers,
-//! [`lane`] carries the message to their outboxes. [`registry`] opens sessions and changes subscriptions of one topic
+//! [`lane`] carries the message to their outboxes and [`forward`] to other nodes, whose own messages [`peer`] takes.
+//! [`registry`] opens sessions and changes subscriptions of one topic
 //! [`space`], [`directory`] knows which are in use, [`observer`] reacts to what was applied to the catalog, [`tenure`]
 //! sees sessions in and out of the log, [`fence`] drops the clients of a node that has lost its cluster.
 //!

@@ -304,7 +304,9 @@ pub fn collect(route: &Route, payload: &[u8], qos: QoS, batches: &mut [Batch], s
     for group in &route.names {
         let mut encoder = Encoder::new(&group.name, &payload, false);
         for targets in &group.lanes {
-            let batch = &mut batches[usize::from(targets.lane)];
+            // Sessions of an earlier process of this node are in the index until the node registers again, and may name a
+            // lane that this process does not have.
+            let Some(batch) = batches.get_mut(usize::from(targets.lane)) else { continue };
             let (plain, acknowledged) = split(targets, qos);
             for list in plain.into_iter().flatten() {
                 let shared = encoder.plain(scratch);

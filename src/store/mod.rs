@@ -19,8 +19,8 @@ pub use error::{OpenError, StoreError};
 pub use open::{Store, StoreOptions, open};
 pub use replica::ApplyObserver;
 pub use rookery_cluster::{
-    Barrier, BoxFuture, EffectGuard, Effects, Lease, LinkLoad, LinkSource, Links, NoPeers, NodeState,
-    NodeStatus, PeerService, Standing,
+    AskError, Barrier, BoxFuture, EffectGuard, Effects, Lease, LinkLoad, LinkSource, Links, Member,
+    MemberRole, NoPeers, NodeState, NodeStatus, PeerOptions, PeerService, Standing,
 };
 pub use sessions::{ChangedSubscriptions, OpenedSession};
 

@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use rookery_cluster::{
-    Barrier, Effects, Lease, Links, Node, NodeOptions, NodeStatus, PeerService, SnapshotError,
+    AskError, Barrier, Effects, Lease, Links, Member, Node, NodeOptions, NodeStatus, PeerService,
+    SnapshotError,
 };
 use tokio::sync::watch;
 

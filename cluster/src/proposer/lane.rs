@@ -14,6 +14,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::Origin;
 use super::window::Sending;
+use crate::membership::pause::Pause;
 use crate::network::{Channels, MESSAGE_BYTES_MAX, Purpose};
 use crate::options::WINDOW_ENTRIES;
 use crate::raft::{Payload, Raft};
@@ -62,19 +63,33 @@ pub(crate) enum Event {
 
 /// Takes batches, in order, from one task.
 pub(crate) enum Lane {
-    Local { raft: Raft, origin: Origin, writes: FuturesUnordered<BoxFuture<'static, Event>> },
-    Remote { batches: mpsc::Sender<ProposeRequest>, incarnation: u64, events: BoxStream<'static, Event> },
+    Local {
+        raft: Raft,
+        origin: Origin,
+        proposals: Pause,
+        writes: FuturesUnordered<BoxFuture<'static, Event>>,
+    },
+    Remote {
+        batches: mpsc::Sender<ProposeRequest>,
+        incarnation: u64,
+        events: BoxStream<'static, Event>,
+    },
 }
 
 impl Lane {
     /// Begins to open a lane. `None` if there is nobody to whom it could lead.
-    pub(crate) fn open(route: &Route, origin: Origin, channels: &Channels) -> Option<Lane> {
+    pub(crate) fn open(
+        route: &Route,
+        origin: Origin,
+        channels: &Channels,
+        proposals: &Pause,
+    ) -> Option<Lane> {
         match route {
             Route::None => None,
             Route::Local { raft, .. } => {
                 let writes = FuturesUnordered::new();
                 writes.push(std::future::ready(Event::Opened).boxed());
-                Some(Lane::Local { raft: raft.clone(), origin, writes })
+                Some(Lane::Local { raft: raft.clone(), origin, proposals: proposals.clone(), writes })
             }
             Route::Remote { leader_id, .. } => {
                 let (batches, receiver) = mpsc::channel(WINDOW_ENTRIES);
@@ -91,10 +106,11 @@ impl Lane {
     pub(crate) async fn send(&mut self, batch: Sending) {
         let Sending { after_sequence, first_sequence, commands } = batch;
         match self {
-            Lane::Local { raft, origin, writes } => {
+            Lane::Local { raft, origin, proposals, writes } => {
                 let Origin { node_id, incarnation } = *origin;
                 let group = Group { node_id, incarnation, first_sequence, commands, after_sequence };
                 let batch = Batch { groups: vec![group], system: None };
+                let _open = proposals.pass().await;
                 let sent = raft.client_write_ff(Payload(Arc::new(batch))).await;
                 let fate = async move {
                     let lost = |reason: String| Event::Lost { reason };

@@ -37,6 +37,9 @@ pub struct LaneState {
     /// Which lane this is.
     pub number: u16,
     pub(super) outboxes: Vec<Outbox>,
+    /// The generation of the first user of each place. A random number: sessions of an earlier process of this node are
+    /// in the index until the node registers again, and a message for one must not find a client of this process.
+    first_generation: u32,
     free: Vec<u32>,
     pub(super) dirty: Vec<u32>,
     pub(super) pool: BufferPool,
@@ -73,6 +76,7 @@ impl LaneState {
         Self {
             number,
             outboxes: Vec::new(),
+            first_generation: rand::random(),
             free: Vec::new(),
             dirty: Vec::new(),
             pool: BufferPool::default(),
@@ -143,7 +147,7 @@ impl LaneState {
     /// Gives a new connection a place. It must be given back with [`Self::remove`].
     pub fn insert(&mut self, link: Rc<Link>) -> Slot {
         let index = self.free.pop().unwrap_or_else(|| {
-            self.outboxes.push(Outbox::free(0));
+            self.outboxes.push(Outbox::free(self.first_generation));
             u32::try_from(self.outboxes.len() - 1).expect("a lane has fewer than 2^32 connections")
         });
         let tick = self.wheel.now();
