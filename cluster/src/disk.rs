@@ -45,6 +45,15 @@ impl DiskProbe for StatvfsProbe {
     }
 }
 
+/// What a command is refused for when the disk is nearly full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Importance {
+    /// It must leave the whole reserve.
+    Ordinary,
+    /// It may use half of the reserve: what comes and goes with the clients that a node has.
+    Essential,
+}
+
 /// Keeps a reserve of free space. Between two measurements the accepted bytes are subtracted from the last one.
 pub(crate) struct DiskGuard {
     probe: Arc<dyn DiskProbe>,
@@ -101,23 +110,27 @@ impl DiskGuard {
 
     /// Whether the last known free space keeps the reserve.
     pub(crate) fn check(&self) -> Result<(), BelowReserve> {
+        self.check_for(Importance::Ordinary)
+    }
+
+    fn check_for(&self, importance: Importance) -> Result<(), BelowReserve> {
         let free_bytes = self.free_bytes();
-        if self.reserve_bytes == 0 || free_bytes >= self.reserve_bytes {
-            Ok(())
-        } else {
-            Err(BelowReserve { free_bytes, reserve_bytes: self.reserve_bytes })
-        }
+        let reserve_bytes = match importance {
+            Importance::Ordinary => self.reserve_bytes,
+            Importance::Essential => self.reserve_bytes / 2,
+        };
+        if free_bytes >= reserve_bytes { Ok(()) } else { Err(BelowReserve { free_bytes, reserve_bytes }) }
     }
 
     /// Decides about `bytes` more to write, measuring first when the reserve is near.
-    pub(crate) fn admit(&self, bytes: u64) -> Result<(), BelowReserve> {
+    pub(crate) fn admit(&self, bytes: u64, importance: Importance) -> Result<(), BelowReserve> {
         if self.reserve_bytes == 0 {
             return Ok(());
         }
         if self.free_bytes() < self.reserve_bytes.saturating_add(NEAR_BYTES) {
             self.refresh();
         }
-        self.check()?;
+        self.check_for(importance)?;
         let take = |free: u64| Some(free.saturating_sub(bytes));
         let _previous = self.free_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
         Ok(())

@@ -33,6 +33,32 @@ pub enum StartError {
         /// The rule that it breaks.
         rule: String,
     },
+    /// Key or certificates of this node cannot be used, or were lost.
+    #[error("the node's certificates in {} are not usable: {rule}", path.display())]
+    CredentialsInvalid {
+        /// The file or directory.
+        path: PathBuf,
+        /// The rule that it breaks.
+        rule: String,
+    },
+    /// A recovery was begun and cut off.
+    #[error("{} exists: a recovery was cut off; repeat it before this node is started", path.display())]
+    RecoveryUnfinished {
+        /// The file that says what the node was about to become.
+        path: PathBuf,
+    },
+    /// A directory that holds no state of a cluster cannot be recovered.
+    #[error("data directory {} holds no state of a cluster; nothing can be recovered from it", path.display())]
+    NothingToRecover {
+        /// The data directory.
+        path: PathBuf,
+    },
+    /// The peer listener could not be taken over.
+    #[error("cannot serve peers: {reason}")]
+    Peers {
+        /// The reason.
+        reason: String,
+    },
     /// The log database could not be opened.
     #[error("cannot open the log in {}: {reason}", path.display())]
     Log {
@@ -150,9 +176,12 @@ pub enum UnavailableReason {
     /// The node has not finished starting.
     #[error("node is starting")]
     Starting,
-    /// This node is not the leader.
-    #[error("this node is not the leader")]
-    NotLeader,
+    /// The cluster has no leader, or this node cannot reach it.
+    #[error("there is no leader")]
+    NoLeader,
+    /// The cluster did not commit in time, 10 s after the command was submitted.
+    #[error("not committed in time")]
+    TimedOut,
     /// A write to disk failed; the node is trying to reopen its storage.
     #[error("storage failed and is being reopened")]
     StorageFailed,
@@ -176,6 +205,39 @@ pub enum CommandOutcome {
     /// The command may be in the log: it takes effect at most once, now, later or never.
     #[error("outcome unknown")]
     Unknown,
+}
+
+/// Why a question was not answered by another node.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AskError {
+    /// The node is not a member, or this node is none.
+    #[error("node {node_id} is not known here")]
+    UnknownNode {
+        /// Its Raft identifier.
+        node_id: u64,
+    },
+    /// The node did not answer within 5 s.
+    #[error("node {node_id} did not answer in time")]
+    TimedOut {
+        /// Its Raft identifier.
+        node_id: u64,
+    },
+    /// The node cannot be reached.
+    #[error("node {node_id} cannot be reached: {reason}")]
+    Unreachable {
+        /// Its Raft identifier.
+        node_id: u64,
+        /// The network's reason.
+        reason: String,
+    },
+    /// The node refused to answer.
+    #[error("node {node_id} does not answer this: {reason}")]
+    Refused {
+        /// Its Raft identifier.
+        node_id: u64,
+        /// Its reason.
+        reason: String,
+    },
 }
 
 /// Why a snapshot was not made.

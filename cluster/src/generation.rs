@@ -1,40 +1,49 @@
 //! One Raft core with its open log. A node has one at a time and a new one after its storage failed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use openraft::{Config, ServerState, SnapshotPolicy};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 
 use crate::error::StartError;
 use crate::log_store::LogStore;
-use crate::network::LoneNode;
-use crate::proposer::batcher;
+use crate::network::raft_client::RaftClients;
+use crate::nodes::FOUNDER_NODE_ID;
+use crate::parts::{self, Parts};
 use crate::raft::{Peer, Raft};
 use crate::replica::Replica;
 use crate::supervisor::Shared;
 
-/// Time in which a follower answers, also the Raft library's limit for one call to a peer. Long enough for a slow
-/// disk and a full batch.
-const HEARTBEAT_INTERVAL_MS: u64 = 300;
-const ELECTION_TIMEOUT_MIN_MS: u64 = 1000;
-const ELECTION_TIMEOUT_MAX_MS: u64 = 2000;
-/// Entries in one message to a peer. Together with the bytes that one read returns this stays below the message
-/// limit of the link.
+/// Time between two heartbeats, also the Raft library's limit for one call to a peer. The library looks at its clock every
+/// 375 ms, half as much again.
+const HEARTBEAT_INTERVAL_MS: u64 = 250;
+/// A follower that hears nothing for [`ELECTION_TIMEOUT_MAX_MS`] (it refuses to elect anybody before) and then for a time
+/// between these two asks for votes. So a leader is replaced 1.7 to 2.4 s after its last sign of life, the clock's
+/// granularity included, and a leader on a machine that is busy may be late by four heartbeats.
+const ELECTION_TIMEOUT_MIN_MS: u64 = 700;
+const ELECTION_TIMEOUT_MAX_MS: u64 = 1000;
+/// Entries in one message to a peer. The bytes that one read returns are limited as well, so that a message is written and
+/// synced within one heartbeat interval; a peer too slow for it gets fewer entries at a time.
 const PAYLOAD_ENTRIES_MAX: u64 = 64;
 
 /// What runs between opening the log and closing it.
 pub(crate) struct Generation {
     pub(crate) raft: Raft,
     pub(crate) log: LogStore,
-    batcher: JoinHandle<()>,
+    /// Tells the cores of one process apart.
+    pub(crate) number: u64,
+    parts: Parts,
 }
 
 pub(crate) type Metrics = openraft::RaftMetrics<u64, Peer>;
 
+static NUMBERS: AtomicU64 = AtomicU64::new(1);
+
 impl Generation {
-    /// Opens the log, replays what the replica has not applied yet, and waits until commands can be committed.
+    /// Opens the log and applies what is known to be committed and was not applied yet. A node that is the only voter leads
+    /// when this returns, has applied everything, and serves.
     pub(crate) async fn open<R: Replica>(shared: &Arc<Shared<R>>) -> Result<Generation, StartError> {
         let path = shared.log_path();
         let opening = tokio::task::spawn_blocking(move || LogStore::open(&path));
@@ -48,29 +57,25 @@ impl Generation {
                 return Err(error);
             }
         };
-        if let Err(error) = until_serving(&raft).await {
-            stop_raft(&raft, &log).await;
-            return Err(error);
+        let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
+        match begin(shared, &raft, &log, number).await {
+            Ok(parts) => Ok(Generation { raft, log, number, parts }),
+            Err(error) => {
+                shared.detach();
+                stop_raft(&raft, &log).await;
+                Err(error)
+            }
         }
-        let batcher = tokio::spawn(batcher::run(
-            Arc::clone(&shared.queue),
-            Arc::clone(&shared.pending),
-            raft.clone(),
-            shared.origin,
-        ));
-        Ok(Generation { raft, log, batcher })
     }
 
-    /// Waits until the commands that were queued before the gate was closed are committed.
-    pub(crate) async fn drain(&mut self) {
-        if let Err(error) = (&mut self.batcher).await {
-            tracing::error!(%error, "the task that proposes commands failed");
-        }
+    /// Ends what runs beside the Raft core and needs it for a proper end.
+    pub(crate) async fn end_parts(&mut self) {
+        self.parts.end().await;
     }
 
     /// Stops the Raft core and closes the files. Afterwards nothing of this generation writes.
     pub(crate) async fn close(self) {
-        self.batcher.abort();
+        drop(self.parts);
         stop_raft(&self.raft, &self.log).await;
     }
 
@@ -84,17 +89,39 @@ async fn start_raft<R: Replica>(shared: &Arc<Shared<R>>, log: &LogStore) -> Resu
     check_history(shared, log)?;
     let config = config(shared)?;
     let machine = shared.machine.next_generation();
-    let node_id = shared.origin.node_id;
-    let raft =
-        Raft::new(node_id, Arc::new(config), LoneNode, log.clone(), machine).await.map_err(raft_error)?;
-    if !raft.is_initialized().await.map_err(raft_error)? {
-        let peer = Peer { name: shared.options.node_name.clone(), address: shared.options.address.clone() };
+    let node_id = shared.place().origin.node_id;
+    let clients = RaftClients { channels: shared.channels.clone() };
+    let raft = Raft::new(node_id, Arc::new(config), clients, log.clone(), machine).await;
+    let raft = raft.map_err(raft_error)?;
+    if node_id == FOUNDER_NODE_ID && !raft.is_initialized().await.map_err(raft_error)? {
+        let peer = Peer { name: shared.options.node_name.clone(), address: shared.own_address().to_owned() };
         raft.initialize(BTreeMap::from([(node_id, peer)])).await.map_err(raft_error)?;
-    } else if raft.metrics().borrow().state != ServerState::Leader {
-        // The only voter need not wait for anybody.
-        raft.trigger().elect().await.map_err(raft_error)?;
     }
     Ok(raft)
+}
+
+/// Lets other nodes in, waits until a node that is the only voter leads, and starts the parts.
+async fn begin<R: Replica>(
+    shared: &Arc<Shared<R>>,
+    raft: &Raft,
+    log: &LogStore,
+    number: u64,
+) -> Result<Parts, StartError> {
+    let voters = raft.with_raft_state(|state| {
+        let effective = state.membership_state.effective();
+        effective.voter_ids().collect::<BTreeSet<u64>>()
+    });
+    let voters = voters.await.map_err(raft_error)?;
+    shared.attach(raft, number);
+    let is_only_voter = voters == BTreeSet::from([shared.place().origin.node_id]);
+    if is_only_voter {
+        if raft.metrics().borrow().state != ServerState::Leader {
+            // The only voter need not wait for anybody.
+            raft.trigger().elect().await.map_err(raft_error)?;
+        }
+        until_serving(raft).await?;
+    }
+    parts::start(shared, raft, log, is_only_voter).await
 }
 
 /// Refuses to go on with a log that does not continue what this directory has held before.
@@ -115,7 +142,7 @@ fn check_history<R: Replica>(shared: &Shared<R>, log: &LogStore) -> Result<(), S
 
 fn config<R: Replica>(shared: &Shared<R>) -> Result<Config, StartError> {
     let config = Config {
-        cluster_name: shared.cluster_id.clone(),
+        cluster_name: shared.place().cluster_id.clone(),
         heartbeat_interval: HEARTBEAT_INTERVAL_MS,
         election_timeout_min: ELECTION_TIMEOUT_MIN_MS,
         election_timeout_max: ELECTION_TIMEOUT_MAX_MS,

@@ -14,12 +14,10 @@ use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use crate::error::StartError;
+use crate::nodes::FOUNDER_NODE_ID;
 
 /// Version of the identity file this program writes; also the newest it reads.
 const IDENTITY_FORMAT: u32 = 1;
-
-/// Raft identifier of the node that founds a cluster. Later nodes get theirs from the log.
-const FOUNDER_NODE_ID: u64 = 1;
 
 /// The content of the identity file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +31,31 @@ pub(crate) struct Identity {
     pub(crate) incarnation: u64,
     /// Whether the log has held a vote. From then on an empty log is a loss, not a beginning.
     pub(crate) initialized: bool,
+    /// Whether the node has certificates. From then on it is a loss if they are missing.
+    #[serde(default)]
+    pub(crate) certified: bool,
+}
+
+impl Identity {
+    /// That of a node which has its place from now on.
+    pub(crate) fn new(cluster_id: &str, node_id: u64) -> Identity {
+        Identity {
+            format: IDENTITY_FORMAT,
+            cluster_id: cluster_id.to_owned(),
+            node_id,
+            incarnation: 1,
+            initialized: false,
+            certified: false,
+        }
+    }
+
+    /// That of a node which founds a cluster.
+    pub(crate) fn found() -> Identity {
+        let mut id = [0u8; 16];
+        rand::rng().fill_bytes(&mut id);
+        let cluster_id: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
+        Identity::new(&cluster_id, FOUNDER_NODE_ID)
+    }
 }
 
 /// The locked data directory. The lock ends with this value or with the process.
@@ -60,21 +83,27 @@ impl DataDir {
         }
     }
 
-    /// Reads the identity, or makes that of a new cluster, and counts this opening. The new content is on disk when
-    /// this returns.
-    pub(crate) fn open_identity(&self) -> Result<Identity, StartError> {
+    /// Reads the identity. `None` if the directory was never used.
+    pub(crate) fn read_identity(&self) -> Result<Option<Identity>, StartError> {
         let path = self.identity_path();
-        let mut identity = match std::fs::read(&path) {
-            Ok(bytes) => parse(&path, &bytes)?,
+        match std::fs::read(&path) {
+            Ok(bytes) => parse(&path, &bytes).map(Some),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 self.refuse_foreign_files()?;
-                new_cluster()
+                Ok(None)
             }
-            Err(error) => return Err(io_error("read", &path)(error)),
-        };
+            Err(error) => Err(io_error("read", &path)(error)),
+        }
+    }
+
+    /// Reads the identity and counts this opening; the new content is on disk when this returns. `None` if the directory
+    /// was never used.
+    pub(crate) fn open_identity(&self) -> Result<Option<Identity>, StartError> {
+        crate::recover::refuse_unfinished(&self.path)?;
+        let Some(mut identity) = self.read_identity()? else { return Ok(None) };
         identity.incarnation += 1;
         self.save_identity(&identity)?;
-        Ok(identity)
+        Ok(Some(identity))
     }
 
     /// Writes the identity so that after a crash either the old or the new content is there.
@@ -97,19 +126,6 @@ impl DataDir {
                 rule: format!("it must exist next to {}", found.display()),
             }),
         }
-    }
-}
-
-fn new_cluster() -> Identity {
-    let mut id = [0u8; 16];
-    rand::rng().fill_bytes(&mut id);
-    let cluster_id = id.iter().map(|byte| format!("{byte:02x}")).collect();
-    Identity {
-        format: IDENTITY_FORMAT,
-        cluster_id,
-        node_id: FOUNDER_NODE_ID,
-        incarnation: 0,
-        initialized: false,
     }
 }
 
@@ -156,8 +172,10 @@ mod tests {
     fn each_opening_counts() {
         let dir = tempfile::tempdir().unwrap();
         let first = DataDir::lock(dir.path()).unwrap();
-        let one = first.open_identity().unwrap();
-        let two = first.open_identity().unwrap();
+        assert_eq!(first.open_identity().unwrap(), None);
+        let one = Identity::found();
+        first.save_identity(&one).unwrap();
+        let two = first.open_identity().unwrap().unwrap();
         assert_eq!((one.incarnation, two.incarnation), (1, 2));
         assert_eq!(one.cluster_id, two.cluster_id);
         assert_eq!(one.cluster_id.len(), 32);
@@ -195,7 +213,7 @@ mod tests {
     fn an_identity_from_a_newer_version_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let data_dir = DataDir::lock(dir.path()).unwrap();
-        let mut identity = data_dir.open_identity().unwrap();
+        let mut identity = Identity::found();
         identity.format = 9;
         data_dir.save_identity(&identity).unwrap();
         let error = data_dir.open_identity().unwrap_err();

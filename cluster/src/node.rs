@@ -1,38 +1,45 @@
 //! A node: its start, its handle, its end.
 
-use std::sync::Arc;
+use std::net::SocketAddr;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use rookery_proto::rookery::cluster::v1::change_request::Change;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use crate::applied::Applied;
 use crate::barrier::Barrier;
 use crate::disk::DiskGuard;
 use crate::effects::Effects;
-use crate::error::{ProposeError, SnapshotError, StartError};
+use crate::error::{AskError, ProposeError, SnapshotError, StartError};
 use crate::generation::Generation;
 use crate::identity::{DataDir, Identity, io_error};
 use crate::lease::Lease;
 use crate::link::Links;
-use crate::nodes::last_epoch;
-use crate::options::NodeOptions;
-use crate::peer::PeerService;
+use crate::liveness::events::ClusterEvents;
+use crate::liveness::{Liveness, LivenessControl};
+use crate::membership::pause::Pause;
+use crate::membership::{self, Changed, MembershipError};
+use crate::network::server::PeerServer;
+use crate::network::{Admission, Channels, ask};
+use crate::options::{NodeOptions, PeerOptions, PeerSettings};
+use crate::peer::{Member, PeerService};
+use crate::pki::{self, Credentials};
+use crate::place;
 use crate::proposer::Proposer;
-use crate::proposer::batcher::Origin;
 use crate::proposer::pending::Pending;
 use crate::proposer::queue::{Gate, Queue};
-use crate::raft::Payload;
-use crate::record::{Batch, RegisterNode, SystemChange, SystemCommand};
 use crate::replica::Replica;
-use crate::snapshot::format::Verified;
-use crate::snapshot::store::SnapshotStore;
 use crate::state_machine::Machine;
 use crate::status::{NodeState, NodeStatus};
-use crate::supervisor::{self, Request, Shared};
+use crate::supervisor::{self, Home, Request, Shared};
 
+/// The lease of a node without peers, which it gives itself.
+const LEASE_ALONE: Duration = Duration::from_secs(5);
 /// Requests to the supervisor that may wait.
 const REQUESTS_MAX: usize = 16;
 /// A request for a snapshot is repeated this often, because the Raft core ignores one while it still counts the
@@ -47,13 +54,16 @@ pub struct Node<R: Replica> {
     shared: Arc<Shared<R>>,
     requests: mpsc::Sender<Request>,
     supervisor: Mutex<Option<JoinHandle<()>>>,
+    peer_address: Option<SocketAddr>,
 }
 
 impl<R: Replica> Node<R> {
-    /// Opens the data directory, restores the newest snapshot, replays the log and leads the cluster. An empty
-    /// directory becomes a new cluster with this node as its only voter.
+    /// Opens the data directory, restores the newest snapshot and applies what the log holds and is known to be committed.
+    /// An empty directory becomes a new cluster with this node as its only voter, or the node looks for a cluster
+    /// ([`PeerOptions::join`], [`PeerOptions::expect_voters`]) after this has returned.
     ///
-    /// When this returns, `replica` holds every command that was ever acknowledged, and commands are accepted.
+    /// A node that is the only voter leads when this returns: `replica` holds every command that was ever acknowledged, and
+    /// commands are accepted. Otherwise this does not wait for a leader: the replica may lag until one is found.
     ///
     /// # Errors
     /// See [`StartError`]. A damaged file is always an error; the node never starts with less than it had.
@@ -63,27 +73,21 @@ impl<R: Replica> Node<R> {
         effects: Arc<Effects>,
         peers: Arc<dyn PeerService>,
     ) -> Result<Node<R>, StartError> {
-        let _alone = peers;
-        let prepared = tokio::task::spawn_blocking(move || Prepared::open(options, replica, effects));
+        let prepared = tokio::task::spawn_blocking(move || Prepared::open(options, replica, effects, peers));
         let prepared = prepared.await.map_err(|panic| StartError::Raft { reason: panic.to_string() })?;
-        let Prepared { shared, data_dir, mut identity } = prepared?;
-        let generation = Generation::open(&shared).await?;
-        if !identity.initialized {
-            identity.initialized = true;
-            if let Err(error) = data_dir.save_identity(&identity) {
-                generation.close().await;
-                return Err(error);
-            }
-            shared.initialized.store(true, std::sync::atomic::Ordering::Relaxed);
-        }
-        serve_alone(&shared, &generation).await?;
-        shared.queue.set_gate(Gate::Open);
+        let Prepared { shared, mut home, listener } = prepared?;
+        home.server = listener.map(|listener| serve_peers(&shared, listener)).transpose()?;
+        let peer_address = home.server.as_ref().map(PeerServer::address);
+        let generation = match &home.identity {
+            Some(_) => Some(open(&shared, &mut home).await?),
+            None => None,
+        };
         let (requests, receiver) = mpsc::channel(REQUESTS_MAX);
         let mut status = shared.status.subscribe();
-        let supervisor = tokio::spawn(supervisor::run(Arc::clone(&shared), generation, receiver, data_dir));
+        let supervisor = tokio::spawn(supervisor::run(Arc::clone(&shared), generation, receiver, home));
         // The sender lives in `shared`, so this cannot fail.
         let _current = status.wait_for(|status| status.state != NodeState::Starting).await;
-        Ok(Node { shared, requests, supervisor: Mutex::new(Some(supervisor)) })
+        Ok(Node { shared, requests, supervisor: Mutex::new(Some(supervisor)), peer_address })
     }
 
     /// Proposes a command; see [`Proposer::propose`].
@@ -118,10 +122,83 @@ impl<R: Replica> Node<R> {
         self.shared.barrier.clone()
     }
 
+    /// How this node stands in its cluster, and what it knows of the others while it leads.
+    #[must_use]
+    pub fn liveness(&self) -> Liveness {
+        self.shared.liveness.report()
+    }
+
+    /// What happened to the cluster lately, as this node saw it.
+    #[must_use]
+    pub fn events(&self) -> ClusterEvents {
+        self.shared.liveness.events()
+    }
+
     /// The links to the other nodes.
     #[must_use]
     pub fn links(&self) -> Links {
-        Links::default()
+        self.shared.links.clone()
+    }
+
+    /// The members of the cluster, now and whenever they change.
+    #[must_use]
+    pub fn members(&self) -> watch::Receiver<Arc<Vec<Member>>> {
+        self.shared.members.subscribe()
+    }
+
+    /// Where the peer listener listens; `None` if the node runs alone.
+    #[must_use]
+    pub fn peer_address(&self) -> Option<SocketAddr> {
+        self.peer_address
+    }
+
+    /// Asks a member something that only the owners of the nodes understand ([`PeerService::answer`]). This node's own
+    /// identifier asks this node.
+    ///
+    /// # Errors
+    /// See [`AskError`]; after 5 s at the latest.
+    pub async fn ask(&self, node_id: u64, question: Bytes) -> Result<Bytes, AskError> {
+        match self.shared.place.get() {
+            None => Err(AskError::UnknownNode { node_id }),
+            Some(place) if place.origin.node_id == node_id => {
+                ask::ask_self(&self.shared.service, node_id, question).await
+            }
+            Some(_) => ask::ask(&self.shared.channels, node_id, question).await,
+        }
+    }
+
+    /// Removes a member for good: it loses its vote, then its place, and its identifier is never heard again. Any node can be
+    /// asked; the leader decides. Refused if the cluster could not commit any more without it.
+    ///
+    /// # Errors
+    /// See [`MembershipError`].
+    pub async fn remove(&self, node_id: u64) -> Result<Changed, MembershipError> {
+        self.change(Change::Remove(node_id)).await
+    }
+
+    /// Makes a learner a voter, of which there are at most five. Any node can be asked; the leader decides.
+    ///
+    /// # Errors
+    /// See [`MembershipError`].
+    pub async fn promote(&self, node_id: u64) -> Result<Changed, MembershipError> {
+        self.change(Change::Promote(node_id)).await
+    }
+
+    /// Makes another voter the leader. Any node can be asked. Returns when that node leads.
+    ///
+    /// # Errors
+    /// See [`MembershipError`].
+    pub async fn transfer_leader(&self, node_id: u64) -> Result<Changed, MembershipError> {
+        self.change(Change::TransferLeaderTo(node_id)).await
+    }
+
+    async fn change(&self, change: Change) -> Result<Changed, MembershipError> {
+        match &self.shared.membership {
+            Some(membership) => membership.router().ask(change).await,
+            None => {
+                Err(MembershipError::Refused { reason: "this node runs alone; it has no peers".to_owned() })
+            }
+        }
     }
 
     /// Makes a snapshot of everything applied so far, unless the newest one covers it, and returns the last log index
@@ -133,9 +210,12 @@ impl<R: Replica> Node<R> {
         let shared = &self.shared;
         let wanted = shared.machine.applied_index();
         let mut status = self.status();
-        let mut attempts = shared.snapshots.attempts();
+        let Some(place) = shared.place.get() else {
+            return Err(SnapshotError::Unavailable { state: status.borrow().state });
+        };
+        let mut attempts = place.snapshots.attempts();
         loop {
-            match shared.snapshots.current_index() {
+            match place.snapshots.current_index() {
                 Some(index) if Some(index) >= wanted => return Ok(index),
                 _ => {}
             }
@@ -147,7 +227,11 @@ impl<R: Replica> Node<R> {
             let state = status.borrow_and_update().state;
             let down = matches!(
                 state,
-                NodeState::StorageFailed | NodeState::ReplicaFailed | NodeState::Closed | NodeState::Starting
+                NodeState::StorageFailed
+                    | NodeState::ReplicaFailed
+                    | NodeState::Closed
+                    | NodeState::Starting
+                    | NodeState::Joining
             );
             if down || self.requests.send(Request::Snapshot).await.is_err() {
                 return Err(SnapshotError::Unavailable { state });
@@ -173,6 +257,14 @@ impl<R: Replica> Node<R> {
         }
     }
 
+    /// Ends the node as a killed process would: nobody is told, nothing is finished.
+    #[cfg(test)]
+    pub(crate) async fn die(&self) {
+        assert!(self.requests.send(Request::Die).await.is_ok(), "the node runs");
+        let supervisor = self.supervisor.lock().take();
+        supervisor.expect("it dies once").await.expect("it ends");
+    }
+
     /// Makes the next write to the log fail, as a broken disk would.
     #[cfg(test)]
     pub(crate) async fn fail_next_write(&self) {
@@ -180,98 +272,169 @@ impl<R: Replica> Node<R> {
     }
 }
 
-/// Registers a node without peers. It hears from a quorum, itself, as long as it runs.
-async fn serve_alone<R: Replica>(shared: &Arc<Shared<R>>, generation: &Generation) -> Result<(), StartError> {
-    let Origin { node_id, incarnation } = shared.origin;
-    let after_epoch = shared.machine.nodes().get(node_id).map_or(0, last_epoch);
-    let register = SystemChange::Register(RegisterNode { node_id, incarnation, after_epoch });
-    let batch = Batch { groups: Vec::new(), system: Some(SystemCommand { change: Some(register) }) };
-    let written = generation.raft.client_write(Payload(Arc::new(batch))).await;
-    written.map_err(|error| StartError::Raft { reason: error.to_string() })?;
-    let epoch = shared.machine.nodes().epoch(node_id).unwrap_or_default();
-    shared.lease.extend(epoch, u64::MAX);
-    let (barrier, mut effective) = (shared.barrier.clone(), shared.effects.watch());
-    tokio::spawn(async move {
-        loop {
-            let index = *effective.borrow_and_update();
-            barrier.report(node_id, index);
-            if effective.changed().await.is_err() {
-                return;
-            }
-        }
-    });
-    Ok(())
+/// Opens the first generation of a node that has its place.
+async fn open<R: Replica>(shared: &Arc<Shared<R>>, home: &mut Home) -> Result<Generation, StartError> {
+    let generation = Generation::open(shared).await?;
+    if let Err(error) = supervisor::note_vote(shared, home, &generation) {
+        shared.detach();
+        generation.close().await;
+        return Err(error);
+    }
+    home.driver = Some(supervisor::start_driver(shared));
+    shared.queue.set_gate(Gate::Open);
+    Ok(generation)
+}
+
+fn serve_peers<R: Replica>(
+    shared: &Arc<Shared<R>>,
+    listener: std::net::TcpListener,
+) -> Result<PeerServer, StartError> {
+    let credentials = shared.place.get().and_then(|place| place.credentials.as_ref());
+    let tls = credentials.map_or_else(pki::tls::unknown_server, pki::tls::member_server);
+    let tls = tls.map_err(place::unusable(shared))?;
+    let routes = crate::parts::routes(shared);
+    PeerServer::start(listener, tls, Arc::clone(&shared.admission), routes)
+        .map_err(|error| StartError::Peers { reason: error.to_string() })
 }
 
 /// A node whose files are open except for the log.
 struct Prepared<R: Replica> {
     shared: Arc<Shared<R>>,
-    data_dir: DataDir,
-    identity: Identity,
+    home: Home,
+    listener: Option<std::net::TcpListener>,
 }
 
 impl<R: Replica> Prepared<R> {
-    fn open(options: NodeOptions, replica: Arc<R>, effects: Arc<Effects>) -> Result<Prepared<R>, StartError> {
+    fn open(
+        mut options: NodeOptions,
+        replica: Arc<R>,
+        effects: Arc<Effects>,
+        service: Arc<dyn PeerService>,
+    ) -> Result<Prepared<R>, StartError> {
+        let peers = options.peers.take().map(PeerOptions::split).transpose();
+        let peers = peers.map_err(|error| StartError::Peers { reason: error.to_string() })?;
+        let (listener, peer_settings) = peers.unzip();
         let data_dir = DataDir::lock(&options.data_dir)?;
-        let identity = data_dir.open_identity()?;
+        let own = Own::open(&data_dir, peer_settings.as_ref())?;
         let guard = DiskGuard::new(Arc::clone(&options.disk_probe), &options.data_dir, options.reserve_bytes)
             .map_err(io_error("measure free space of", &options.data_dir))?;
         let guard = Arc::new(guard);
-        let (snapshots, newest) =
-            SnapshotStore::open(&data_dir.path, &identity.cluster_id, identity.node_id, Arc::clone(&guard))?;
-        let snapshots = Arc::new(snapshots);
-        let origin = Origin { node_id: identity.node_id, incarnation: identity.incarnation };
-        let pending = Arc::new(Pending::default());
-        let barrier = Barrier::default();
-        let machine = Machine::new(
-            replica,
-            Arc::clone(&pending),
-            Arc::clone(&snapshots),
-            origin,
-            Arc::clone(&effects),
-            barrier.clone(),
-        );
-        restore(&machine, &snapshots, newest)?;
-        let status = NodeStatus {
-            state: NodeState::Starting,
-            cluster_id: identity.cluster_id.clone(),
-            node_id: identity.node_id,
-            leader_id: None,
-            term: 0,
-            log_index: None,
-            applied_index: machine.applied_index(),
-            snapshot_index: snapshots.current_index(),
-            disk_free_bytes: guard.free_bytes(),
-            disk_reserve_bytes: guard.reserve_bytes(),
-            failure: None,
+        // Dialled from the listener's address, if it is a specific one, nodes can be told apart by it.
+        let source = listener.as_ref().and_then(|listener| listener.local_addr().ok()).map(|own| own.ip());
+        let channels = Channels::new(source.filter(|source| !source.is_unspecified()));
+        let (place, pending) = (Arc::new(OnceLock::new()), Arc::new(Pending::default()));
+        let admission = Arc::new(Admission::default());
+        let links = Links::default();
+        let applied =
+            Applied::new(Arc::clone(&place), Arc::clone(&effects), Arc::clone(&admission), links.clone());
+        let machine = Machine::new(replica, Arc::clone(&pending), Arc::clone(&place), Arc::clone(&applied));
+        let (lease, version) = match &peer_settings {
+            Some(settings) => (settings.lease, settings.version.clone()),
+            None => (LEASE_ALONE, String::new()),
         };
+        let status = first_status(&guard);
+        let (raft, proposals) = (watch::channel(None).0, Pause::default());
+        let membership = peer_settings.as_ref().map(|settings| {
+            let context = membership::Context {
+                place: Arc::clone(&place),
+                raft: raft.subscribe(),
+                nodes: machine.watch_nodes(),
+                channels: channels.clone(),
+                proposals: proposals.clone(),
+            };
+            membership::Part::new(&options.node_name, settings, context)
+        });
         let shared = Shared {
-            cluster_id: identity.cluster_id.clone(),
-            origin,
+            peer_settings,
+            membership,
+            proposals,
+            service,
+            place,
             queue: Arc::new(Queue::new(&options, Arc::clone(&guard))),
             pending,
             machine: Arc::new(machine),
-            snapshots,
             guard,
             effects,
-            barrier,
-            lease: Lease::default(),
+            barrier: applied.barrier.clone(),
+            lease: applied.lease.clone(),
+            liveness: LivenessControl::new(applied, lease, version),
             status: watch::channel(status).0,
-            initialized: AtomicBool::new(identity.initialized),
+            members: watch::channel(Arc::default()).0,
+            members_from: Mutex::new(None),
+            admission,
+            channels,
+            links,
+            raft,
+            heard: Arc::default(),
+            routes: watch::channel(crate::proposer::lane::Route::None).0,
+            initialized: AtomicBool::new(false),
             options,
         };
-        Ok(Prepared { shared: Arc::new(shared), data_dir, identity })
+        if let Some(identity) = &own.identity {
+            place::take(&shared, identity, own.credentials)?;
+        }
+        let home = Home { data_dir, identity: own.identity, server: None, driver: None };
+        Ok(Prepared { shared: Arc::new(shared), home, listener })
     }
 }
 
-fn restore<R: Replica>(
-    machine: &Machine<R>,
-    snapshots: &SnapshotStore,
-    newest: Option<Verified>,
-) -> Result<(), StartError> {
-    let (Some(newest), Some(path)) = (newest, snapshots.current_path()) else { return Ok(()) };
-    machine.restore(&newest).map_err(|source| StartError::Restore { path, source })
+/// What the data directory says about the node.
+struct Own {
+    /// `None` if the node has still to find a cluster.
+    identity: Option<Identity>,
+    credentials: Option<Credentials>,
 }
 
+impl Own {
+    /// Reads it, or founds a cluster in an empty directory if nobody else needs to be asked.
+    fn open(data_dir: &DataDir, peers: Option<&PeerSettings>) -> Result<Own, StartError> {
+        let mut identity = data_dir.open_identity()?;
+        if identity.is_none() && peers.is_none_or(PeerSettings::founds_alone) {
+            let founded = Identity::found();
+            data_dir.save_identity(&founded)?;
+            identity = Some(founded);
+        }
+        if identity.is_some() {
+            // After a crash between the two, see `place::settle`.
+            membership::request::discard(&data_dir.path)?;
+        }
+        let credentials = match (&mut identity, peers) {
+            (Some(identity), Some(_)) => Some(place::open_credentials(data_dir, identity)?),
+            _ => None,
+        };
+        Ok(Own { identity, credentials })
+    }
+}
+
+fn first_status(guard: &DiskGuard) -> NodeStatus {
+    NodeStatus {
+        state: NodeState::Starting,
+        cluster_id: String::new(),
+        node_id: 0,
+        role: None,
+        leader_id: None,
+        term: 0,
+        log_index: None,
+        applied_index: None,
+        snapshot_index: None,
+        replicated: std::collections::BTreeMap::new(),
+        disk_free_bytes: guard.free_bytes(),
+        disk_reserve_bytes: guard.reserve_bytes(),
+        failure: None,
+    }
+}
+
+#[cfg(test)]
+mod cluster_tests;
+#[cfg(test)]
+mod hostile_tests;
+#[cfg(test)]
+mod liveness_tests;
+#[cfg(test)]
+mod membership_tests;
+#[cfg(test)]
+mod proxies;
+#[cfg(test)]
+mod testbed;
 #[cfg(test)]
 mod tests;

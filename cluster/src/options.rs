@@ -4,17 +4,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use zeroize::Zeroizing;
+
 use crate::disk::{DiskProbe, StatvfsProbe};
 
 /// Settings of a [`crate::Node`]. [`NodeOptions::new`] fills in the defaults named here.
-#[derive(Clone)]
 pub struct NodeOptions {
     /// The directory this node owns. It is created when missing and locked against other processes.
     pub data_dir: PathBuf,
     /// Label of the node, stored in the cluster's membership. Default `node`.
     pub node_name: String,
-    /// Address at which peers reach the node, stored in the cluster's membership. Default empty: no peers.
-    pub address: String,
+    /// How the node reaches the other nodes of its cluster. Default `None`: it runs alone.
+    pub peers: Option<PeerOptions>,
     /// Commands that may wait for the log; more are answered with `Overloaded`. Default 200,000.
     pub queue_commands_max: usize,
     /// Bytes of commands that may wait for the log; more are answered with `Overloaded`. Default 64 MiB.
@@ -39,6 +40,54 @@ pub struct NodeOptions {
     pub disk_probe: Arc<dyn DiskProbe>,
 }
 
+/// Settings of a node that has peers.
+pub struct PeerOptions {
+    /// The listener for peers, bound by the owner. Peers are dialled from its address if that is a specific one.
+    pub listener: std::net::TcpListener,
+    /// `host:port` at which peers reach this node; the listener's address if empty.
+    pub advertise: String,
+    /// `host:port` of nodes through which this one finds its cluster. Used until it has its place there, then never again.
+    pub join: Vec<String>,
+    /// How many nodes found a cluster together: 1, 3 or 5. `None`: this node founds one alone if [`Self::join`] is empty, and
+    /// joins an existing one otherwise.
+    pub expect_voters: Option<u8>,
+    /// What nodes prove to each other before they have certificates; at least 16 bytes.
+    pub join_secret: Zeroizing<Vec<u8>>,
+    /// Version of the program, shown to the other nodes.
+    pub version: String,
+    /// A node serves clients only for so long after it heard from a leader. Default 5 s.
+    pub lease: Duration,
+}
+
+/// What stays of [`PeerOptions`] once the listener is in use.
+pub(crate) struct PeerSettings {
+    pub(crate) advertise: String,
+    pub(crate) join: Vec<String>,
+    pub(crate) expect_voters: Option<u8>,
+    pub(crate) join_secret: Zeroizing<Vec<u8>>,
+    pub(crate) version: String,
+    pub(crate) lease: Duration,
+}
+
+impl PeerOptions {
+    /// Separates the listener from the rest.
+    pub(crate) fn split(self) -> std::io::Result<(std::net::TcpListener, PeerSettings)> {
+        let PeerOptions { listener, mut advertise, join, expect_voters, join_secret, version, lease } = self;
+        if advertise.is_empty() {
+            advertise = listener.local_addr()?.to_string();
+        }
+        let settings = PeerSettings { advertise, join, expect_voters, join_secret, version, lease };
+        Ok((listener, settings))
+    }
+}
+
+impl PeerSettings {
+    /// Whether a node without a place in a cluster founds one without asking anybody.
+    pub(crate) fn founds_alone(&self) -> bool {
+        self.join.is_empty() && self.expect_voters.is_none_or(|voters| voters == 1)
+    }
+}
+
 /// Upper limit of [`NodeOptions::command_bytes_max`].
 pub const COMMAND_BYTES_LIMIT: usize = 1024 * 1024;
 
@@ -58,7 +107,7 @@ impl NodeOptions {
         NodeOptions {
             data_dir: data_dir.into(),
             node_name: "node".to_owned(),
-            address: String::new(),
+            peers: None,
             queue_commands_max: 200_000,
             queue_bytes_max: 64 * 1024 * 1024,
             command_bytes_max: 512 * 1024,

@@ -5,37 +5,38 @@
 //! handle is refused.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use openraft::storage::RaftStateMachine;
 use openraft::{AnyError, EntryPayload, OptionalSend, RaftSnapshotBuilder, StorageIOError};
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
-use crate::barrier::Barrier;
-use crate::dedup::DedupTable;
-use crate::effects::Effects;
+use crate::applied::Applied;
+use crate::dedup::{self, Admitted, DedupTable};
 use crate::error::{CommandOutcome, ProposeError, UnavailableReason};
 use crate::nodes::Nodes;
-use crate::proposer::batcher::Origin;
+use crate::place::Place;
+use crate::proposer::Origin;
 use crate::proposer::pending::Pending;
 use crate::raft::{
     Entry, LogId, Peer, Snapshot, SnapshotFile, SnapshotMeta, StorageError, StoredMembership, TypeConfig,
 };
-use crate::record::{self, Batch, LogIdRecord, MembershipRecord, SnapshotHeader, SystemCommand};
-use crate::replica::{Replica, RestoreError, SnapshotView};
+use crate::record::{
+    self, Batch, GiveUpReason, Group, LogIdRecord, MembershipRecord, SnapshotHeader, SystemChange,
+    SystemCommand,
+};
+use crate::replica::{NodeChange, Replica, RestoreError, SnapshotView};
 use crate::snapshot::format::Verified;
-use crate::snapshot::store::SnapshotStore;
 
 /// The replica together with what must change in step with it.
 pub(crate) struct Machine<R: Replica> {
     replica: Arc<R>,
     pending: Arc<Pending<R::Response>>,
-    snapshots: Arc<SnapshotStore>,
-    origin: Origin,
-    effects: Arc<Effects>,
-    barrier: Barrier,
+    place: Arc<OnceLock<Place>>,
+    applied: Arc<Applied>,
     /// Held while commands are applied: this makes the applies of two Raft cores follow each other.
     state: Mutex<State>,
     /// Index behind the last entry applied, for those who must not wait for the lock.
@@ -70,22 +71,27 @@ enum ApplyError {
 /// Own commands that were applied, and their responses.
 type Answered<T> = (u64, Vec<T>);
 
+/// The new table of nodes, and what this means for the replica.
+type ChangedNodes = (Nodes, Option<(NodeChange, GiveUpReason)>);
+
+/// What an entry brought about besides the new state; told to those who wait without the machine's lock.
+struct Outcome<T> {
+    answered: Vec<Answered<T>>,
+    nodes: Option<ChangedNodes>,
+}
+
 impl<R: Replica> Machine<R> {
     pub(crate) fn new(
         replica: Arc<R>,
         pending: Arc<Pending<R::Response>>,
-        snapshots: Arc<SnapshotStore>,
-        origin: Origin,
-        effects: Arc<Effects>,
-        barrier: Barrier,
+        place: Arc<OnceLock<Place>>,
+        applied: Arc<Applied>,
     ) -> Machine<R> {
         Machine {
             replica,
             pending,
-            snapshots,
-            origin,
-            effects,
-            barrier,
+            place,
+            applied,
             state: Mutex::default(),
             applied_next: AtomicU64::new(0),
             applied_bytes: AtomicU64::new(0),
@@ -96,6 +102,10 @@ impl<R: Replica> Machine<R> {
     /// Index of the last entry applied.
     pub(crate) fn applied_index(&self) -> Option<u64> {
         self.applied_next.load(Ordering::Acquire).checked_sub(1)
+    }
+
+    fn place(&self) -> &Place {
+        self.place.get().expect("a Raft core runs only on a node that has a place in a cluster")
     }
 
     /// Why the replica can no longer be trusted, if so.
@@ -129,42 +139,45 @@ impl<R: Replica> Machine<R> {
         state.membership = membership;
         state.dedup = DedupTable::from_records(&header.dedup);
         state.nodes = header.nodes.as_ref().map(Nodes::from_record).unwrap_or_default();
-        self.barrier.set_registered(state.nodes.registered());
-        self.effects.applied(state.last_applied.map_or(0, |id| id.index));
+        let Origin { node_id, incarnation } = self.place().origin;
+        let applied_unseen = state.dedup.last(node_id, incarnation);
+        let (nodes, last) = (state.nodes.clone(), state.last_applied);
+        drop(state);
+        self.applied.nodes_changed(last.map_or(0, |id| id.index), &nodes, None);
+        self.applied.advance(last);
+        // The snapshot of another node holds the effects of own commands, but not their responses.
+        self.pending.applied_unseen(applied_unseen, &UNKNOWN);
         Ok(())
     }
 
     fn apply(&self, generation: u64, entries: Vec<Entry>) -> Result<(), ApplyError> {
-        let mut answered = Vec::new();
-        let result = {
-            let mut state = self.state.lock();
-            entries
-                .into_iter()
-                .try_for_each(|entry| self.apply_entry(&mut state, generation, entry, &mut answered))
-        };
-        for (first_sequence, responses) in answered {
-            self.pending.complete(first_sequence, responses);
+        for entry in entries {
+            let log_id = entry.log_id;
+            let Outcome { answered, nodes } = self.apply_entry(generation, entry)?;
+            if let Some((nodes, change)) = nodes {
+                self.applied.nodes_changed(log_id.index, &nodes, change);
+            }
+            self.applied.advance(Some(log_id));
+            for (first_sequence, responses) in answered {
+                self.pending.complete(first_sequence, responses);
+            }
         }
-        result
+        Ok(())
     }
 
-    fn apply_entry(
-        &self,
-        state: &mut State,
-        generation: u64,
-        entry: Entry,
-        answered: &mut Vec<Answered<R::Response>>,
-    ) -> Result<(), ApplyError> {
+    fn apply_entry(&self, generation: u64, entry: Entry) -> Result<Outcome<R::Response>, ApplyError> {
+        let mut state = self.state.lock();
         if state.generation != generation {
             return Err(ApplyError::Superseded);
         }
         if let Some(fault) = &state.fault {
             return Err(ApplyError::Fault(fault.clone()));
         }
+        let mut outcome = Outcome { answered: Vec::new(), nodes: None };
         match entry.payload {
             EntryPayload::Blank => {}
             EntryPayload::Normal(payload) => {
-                self.apply_batch(state, entry.log_id.index, &payload.0, answered)?;
+                self.apply_batch(&mut state, entry.log_id, &payload.0, &mut outcome)?;
             }
             EntryPayload::Membership(membership) => {
                 state.membership = StoredMembership::new(Some(entry.log_id), membership);
@@ -172,35 +185,40 @@ impl<R: Replica> Machine<R> {
         }
         state.last_applied = Some(entry.log_id);
         self.applied_next.store(entry.log_id.index + 1, Ordering::Release);
-        self.effects.applied(entry.log_id.index);
-        Ok(())
+        Ok(outcome)
     }
 
     fn apply_batch(
         &self,
         state: &mut State,
-        index: u64,
+        log_id: LogId,
         batch: &Batch,
-        answered: &mut Vec<Answered<R::Response>>,
+        outcome: &mut Outcome<R::Response>,
     ) -> Result<(), ApplyError> {
+        let index = log_id.index;
         let bytes = batch.command_bytes() as u64;
         self.applied_bytes.fetch_add(bytes, Ordering::Relaxed);
         if let Some(system) = &batch.system {
-            self.apply_system(state, index, system)?;
+            outcome.nodes = self.apply_system(state, log_id, system)?;
         }
         // Of each group the part that was not applied before: where it starts, its sequence, whose it is.
         let mut fresh: Vec<(&[Bytes], u64, bool)> = Vec::with_capacity(batch.groups.len());
         for group in &batch.groups {
-            let origin = Origin { node_id: group.node_id, incarnation: group.incarnation };
-            let first = group.first_sequence;
-            let repeated = state.dedup.admit(origin.node_id, origin.incarnation, first, group.commands.len());
-            let own = origin == self.origin;
-            if own && repeated > 0 {
-                // Normally answered when they were applied; whoever still waits can learn no more.
-                self.pending.fail(first, first + repeated as u64, &UNKNOWN);
-            }
-            if repeated < group.commands.len() {
-                fresh.push((&group.commands[repeated..], first + repeated as u64, own));
+            let Group { node_id, incarnation, first_sequence, after_sequence, .. } = *group;
+            let own = Origin { node_id, incarnation } == self.place().origin;
+            let place = dedup::Place { node_id, incarnation, after_sequence, first_sequence };
+            match state.dedup.admit(place, group.commands.len()) {
+                Admitted::Gap if own => self.pending.gap(),
+                Admitted::Gap => {}
+                Admitted::Except(repeated) => {
+                    if own && repeated > 0 {
+                        // Normally answered when they were applied; whoever still waits can learn no more.
+                        self.pending.applied_unseen(first_sequence + repeated as u64 - 1, &UNKNOWN);
+                    }
+                    if repeated < group.commands.len() {
+                        fresh.push((&group.commands[repeated..], first_sequence + repeated as u64, own));
+                    }
+                }
             }
         }
         let mut responses = match fresh.as_slice() {
@@ -216,28 +234,48 @@ impl<R: Replica> Machine<R> {
             let rest = responses.split_off(commands.len());
             let of_group = std::mem::replace(&mut responses, rest);
             if own {
-                answered.push((sequence, of_group));
+                outcome.answered.push((sequence, of_group));
             }
         }
         Ok(())
     }
 
     /// Changes the table of nodes and tells the replica, which drops what a node held in an epoch that is over.
-    fn apply_system(&self, state: &mut State, index: u64, command: &SystemCommand) -> Result<(), ApplyError> {
-        let Some(change) = state.nodes.apply(index, command) else { return Ok(()) };
+    fn apply_system(
+        &self,
+        state: &mut State,
+        log_id: LogId,
+        command: &SystemCommand,
+    ) -> Result<Option<ChangedNodes>, ApplyError> {
+        let index = log_id.index;
+        if is_foreign_decision(command, log_id) {
+            return Ok(None);
+        }
+        let Some(change) = state.nodes.apply(index, command) else {
+            return Ok(Some((state.nodes.clone(), None)));
+        };
         let told = catch_unwind(AssertUnwindSafe(|| self.replica.node_changed(index, change)));
-        self.barrier.set_registered(state.nodes.registered());
-        told.map_err(|_panic| {
+        if told.is_err() {
             let fault = format!("the replica panicked in log entry {index}");
             tracing::error!(%fault, "the replicated state can no longer be trusted");
             state.fault = Some(fault.clone());
-            ApplyError::Fault(fault)
-        })
+            return Err(ApplyError::Fault(fault));
+        }
+        let reason = match &command.change {
+            Some(SystemChange::GiveUp(given_up)) => given_up.reason(),
+            _ => GiveUpReason::Unspecified,
+        };
+        Ok(Some((state.nodes.clone(), Some((change, reason)))))
     }
 
     /// What the cluster knows about its nodes, as far as this node has applied the log.
-    pub(crate) fn nodes(&self) -> Nodes {
-        self.state.lock().nodes.clone()
+    pub(crate) fn nodes(&self) -> Arc<Nodes> {
+        self.applied.nodes()
+    }
+
+    /// [`Self::nodes`], now and whenever it changes.
+    pub(crate) fn watch_nodes(&self) -> watch::Receiver<Arc<Nodes>> {
+        self.applied.watch_nodes()
     }
 
     /// Calls the replica and notes a fault when it breaks its contract.
@@ -277,6 +315,18 @@ impl<R: Replica> Machine<R> {
             nodes: Some(state.nodes.to_record()),
         };
         (header, self.replica.view(), self.applied_bytes.load(Ordering::Relaxed))
+    }
+}
+
+/// Whether a leader decided to give a node up, but another one wrote the decision to the log: the first was replaced while
+/// it was proposing, and the node may have got a lease since.
+fn is_foreign_decision(command: &SystemCommand, log_id: LogId) -> bool {
+    match &command.change {
+        Some(SystemChange::GiveUp(given_up)) if given_up.decided_in_term != 0 => {
+            let leader = log_id.leader_id;
+            (leader.term, leader.node_id) != (given_up.decided_in_term, given_up.decided_by)
+        }
+        _ => false,
     }
 }
 
@@ -322,6 +372,7 @@ impl<R: Replica> RaftStateMachine<TypeConfig> for StateMachine<R> {
     async fn begin_receiving_snapshot(&mut self) -> Result<Box<SnapshotFile>, StorageError> {
         let file = self
             .machine
+            .place()
             .snapshots
             .begin_receiving()
             .map_err(|error| StorageIOError::write_snapshot(None, AnyError::new(&error)))?;
@@ -343,7 +394,7 @@ impl<R: Replica> RaftStateMachine<TypeConfig> for StateMachine<R> {
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, StorageError> {
-        Ok(self.machine.snapshots.current())
+        Ok(self.machine.place().snapshots.current())
     }
 }
 
@@ -351,8 +402,8 @@ impl<R: Replica> Machine<R> {
     /// Takes over a snapshot received from a peer: checked, kept, restored, in this order, so that a crash in between
     /// starts from it.
     fn install(&self, meta: &SnapshotMeta, file: &SnapshotFile) -> Result<(), String> {
-        let verified = self.snapshots.verify_received(meta, file)?;
-        self.snapshots.adopt(meta, file).map_err(|error| error.to_string())?;
+        let verified = self.place().snapshots.verify_received(meta, file)?;
+        self.place().snapshots.adopt(meta, file).map_err(|error| error.to_string())?;
         self.restore(&verified).map_err(|error| error.to_string())?;
         self.snapshot_bytes.store(self.applied_bytes.load(Ordering::Relaxed), Ordering::Relaxed);
         Ok(())
@@ -377,11 +428,11 @@ impl<R: Replica> RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder<R> {
         let bytes = self.bytes;
         let built = tokio::task::spawn_blocking(move || {
             let (header, view) = frozen?;
-            let snapshot = machine.snapshots.build(header, view.as_ref()).ok()?;
+            let snapshot = machine.place().snapshots.build(header, view.as_ref()).ok()?;
             machine.snapshot_bytes.fetch_max(bytes, Ordering::Relaxed);
             Some(snapshot)
         });
-        let built = built.await.ok().flatten().or_else(|| self.machine.snapshots.current());
+        let built = built.await.ok().flatten().or_else(|| self.machine.place().snapshots.current());
         Ok(built.unwrap_or_else(|| Snapshot {
             meta: openraft::SnapshotMeta::<u64, Peer>::default(),
             snapshot: Box::new(SnapshotFile { path: std::path::PathBuf::new() }),

@@ -1,12 +1,17 @@
 //! What a node tells about itself.
 
+use std::collections::BTreeMap;
 use std::fmt;
+
+use crate::peer::MemberRole;
 
 /// What a node can do at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NodeState {
     /// Opening the log and replaying it. No command is accepted.
     Starting,
+    /// Has no place in a cluster yet and asks for one. No command is accepted.
+    Joining,
     /// Leads its cluster: commands are accepted.
     Leader,
     /// Follows a leader.
@@ -34,6 +39,7 @@ impl NodeState {
     pub fn as_str(self) -> &'static str {
         match self {
             NodeState::Starting => "starting",
+            NodeState::Joining => "joining",
             NodeState::Leader => "leader",
             NodeState::Follower => "follower",
             NodeState::Candidate => "candidate",
@@ -57,10 +63,12 @@ impl fmt::Display for NodeState {
 pub struct NodeStatus {
     /// What the node can do.
     pub state: NodeState,
-    /// Random identifier of the cluster, 32 hexadecimal digits.
+    /// Random identifier of the cluster, 32 hexadecimal digits; empty while the node belongs to none.
     pub cluster_id: String,
-    /// Raft identifier of this node; never used again for another node.
+    /// Raft identifier of this node; never used again for another node. 0 while the node belongs to no cluster.
     pub node_id: u64,
+    /// The node's part in decisions; `None` while the cluster's membership does not name it.
+    pub role: Option<MemberRole>,
     /// Raft identifier of the leader this node knows of.
     pub leader_id: Option<u64>,
     /// Raft term.
@@ -71,6 +79,8 @@ pub struct NodeStatus {
     pub applied_index: Option<u64>,
     /// Index of the last entry that the newest snapshot covers.
     pub snapshot_index: Option<u64>,
+    /// On the leader: index of the last log entry that is known to be on each other member, 0 if nothing is. Otherwise empty.
+    pub replicated: BTreeMap<u64, u64>,
     /// Bytes free on the file system of the data directory, at most a second old.
     pub disk_free_bytes: u64,
     /// Below this many free bytes commands are refused.

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::connection::PeerCertificate;
 use crate::clock;
-use crate::domain::catalog::Catalog;
+use crate::domain::admission::{self, NotAdmitted};
 use crate::domain::credential::{CredentialReference, Fingerprint, Password};
 use crate::domain::principal::Principal;
 use crate::mqtt::packet::connect::ConnectReturnCode;
@@ -62,6 +62,17 @@ pub struct Refusal {
     pub reason: &'static str,
     /// Whose log the line belongs to, if the id is known.
     pub known_entity: Option<String>,
+}
+
+impl Refusal {
+    /// Of a proven identity that must not have a session.
+    pub fn not_admitted(identity: &Identity, why: NotAdmitted) -> Self {
+        let reason = match why {
+            NotAdmitted::CredentialRemoved => "credential was removed",
+            NotAdmitted::RegistryDisabled => "registry is disabled",
+        };
+        refusal(ConnectReturnCode::NotAuthorized, reason, Some(identity.principal.id()))
+    }
 }
 
 /// The end of the decision.
@@ -172,32 +183,12 @@ impl Authenticator {
 
     /// A disabled registry refuses itself and its devices (U-D3), after the credential was right.
     fn admitted(&self, identity: Identity) -> Decision {
-        self.catalog.read(|catalog| admitted(catalog, &identity)).map(|()| identity)
-    }
-}
-
-/// Whether an identity may have a session now: it still exists, has its credential, and is not disabled.
-///
-/// # Errors
-/// [`Refusal`] with code 5.
-pub fn admitted(catalog: &Catalog, identity: &Identity) -> Result<(), Refusal> {
-    let entity = Some(identity.principal.id());
-    if !has_credential(catalog, identity) {
-        return Err(refusal(ConnectReturnCode::NotAuthorized, "credential was removed", entity));
-    }
-    if catalog.admits(&identity.principal).is_err() {
-        return Err(refusal(ConnectReturnCode::NotAuthorized, "registry is disabled", entity));
-    }
-    Ok(())
-}
-
-fn has_credential(catalog: &Catalog, identity: &Identity) -> bool {
-    match &identity.credential {
-        CredentialReference::Certificate(digest) => {
-            catalog.by_certificate(digest).is_some_and(|owner| owner.principal == identity.principal)
+        let checked = self
+            .catalog
+            .read(|catalog| admission::admitted(catalog, &identity.principal, &identity.credential));
+        match checked {
+            Ok(()) => Ok(identity),
+            Err(why) => Err(Refusal::not_admitted(&identity, why)),
         }
-        CredentialReference::Password(id) => catalog
-            .login(identity.principal.id())
-            .is_some_and(|login| login.passwords.iter().any(|password| password.id == *id)),
     }
 }

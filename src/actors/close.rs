@@ -58,6 +58,20 @@ pub enum CloseReason {
     /// The node stops or drains.
     #[error("server is shutting down")]
     ShuttingDown,
+    /// The cluster has given this node up, and with it all its sessions. The node may not publish then, so the wills of its
+    /// clients are lost, as they are when it loses power (MQTT-3.1.2-8 permits it for a failure of the server).
+    #[error("server was given up by its cluster")]
+    NodeGone,
+    /// The node has not heard from a quorum for too long. It may not publish, so wills are lost.
+    #[error("server has lost its cluster")]
+    Fenced,
+    /// The node was so far behind its cluster that it was sent a snapshot, and the session may have missed messages, or has
+    /// been ended meanwhile.
+    #[error("server was behind its cluster")]
+    Behind,
+    /// Whether a change of subscriptions has taken effect is not known, so neither answer would be true.
+    #[error("subscription could not be confirmed")]
+    NotConfirmed,
     /// An operator ended the session.
     #[error("closed by the administrator")]
     Kicked,
@@ -68,11 +82,16 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Whether the will is published: on every end but the client's DISCONNECT (MQTT-3.1.2-8, MQTT-3.14.4-3), and not
-    /// for one whose right to speak was taken away (hostile A19).
+    /// for one whose right to speak was taken away (hostile A19). A node without a lease publishes none at all.
     pub fn fires_will(&self) -> bool {
         !matches!(
             self,
-            Self::Disconnected | Self::Refused { .. } | Self::ConnectTimeout | Self::CredentialsRevoked
+            Self::Disconnected
+                | Self::Refused { .. }
+                | Self::ConnectTimeout
+                | Self::CredentialsRevoked
+                | Self::NodeGone
+                | Self::Fenced
         )
     }
 }

@@ -1,4 +1,4 @@
-//! The table of running registry actors, one per topic space in use on this node.
+//! The topic spaces in use on this node, and the registry actors that run for them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,11 +8,9 @@ use actix_rt::ArbiterHandle;
 use parking_lot::RwLock;
 
 use super::environment::Environment;
-use super::post::post_always;
-use super::registry::{CatalogEvent, RegistryActor};
+use super::own_node::OwnNode;
+use super::registry::RegistryActor;
 use super::space::Space;
-use crate::domain::catalog::event::Event;
-use crate::domain::id::RegistryId;
 use crate::domain::principal::SpaceId;
 
 /// A topic space and its actor.
@@ -24,70 +22,69 @@ pub struct RunningRegistry {
     pub address: Addr<RegistryActor>,
 }
 
-/// Who runs for which space. Entries are made when a space is first used and stay: a space without sessions costs
-/// about a kilobyte.
+/// The spaces, and who runs for which. Spaces are made when they are first used, by a session on any node, and stay: one
+/// without sessions costs about a kilobyte. They do not depend on their actors: an actor that ends by a defect takes no
+/// subscription with it, and its successor goes on with the same space.
 pub struct Directory {
-    running: RwLock<HashMap<SpaceId, RunningRegistry>>,
+    own_node: OwnNode,
+    spaces: RwLock<HashMap<SpaceId, Arc<Space>>>,
+    actors: RwLock<HashMap<SpaceId, Addr<RegistryActor>>>,
     arbiters: Vec<ArbiterHandle>,
 }
 
 impl Directory {
-    /// An empty directory that starts registry actors on `arbiters`, at least one, spread by the id of the space.
-    pub fn new(arbiters: Vec<ArbiterHandle>) -> Self {
-        Self { running: RwLock::new(HashMap::new()), arbiters }
+    /// An empty directory of node `own_node` that starts registry actors on `arbiters`, at least one, spread by the id of
+    /// the space.
+    pub fn new(own_node: OwnNode, arbiters: Vec<ArbiterHandle>) -> Self {
+        Self { own_node, spaces: RwLock::default(), actors: RwLock::default(), arbiters }
+    }
+
+    /// Which node this is.
+    pub fn own_node(&self) -> &OwnNode {
+        &self.own_node
+    }
+
+    /// The space with this id, made if it is not in use yet.
+    pub fn space(&self, id: &SpaceId) -> Arc<Space> {
+        if let Some(space) = self.find(id) {
+            return space;
+        }
+        let mut spaces = self.spaces.write();
+        let made = || Arc::new(Space::new(id.clone(), self.own_node.clone()));
+        Arc::clone(spaces.entry(id.clone()).or_insert_with(made))
+    }
+
+    /// The space with this id, if it is in use.
+    pub fn find(&self, id: &SpaceId) -> Option<Arc<Space>> {
+        self.spaces.read().get(id).cloned()
+    }
+
+    /// All spaces in use.
+    pub fn spaces(&self) -> Vec<Arc<Space>> {
+        self.spaces.read().values().cloned().collect()
     }
 
     /// The registry actor of a space, started if it does not run (any more).
     pub fn registry_of(&self, id: &SpaceId, environment: &Arc<Environment>) -> RunningRegistry {
-        if let Some(running) = self.find(id) {
-            return running;
+        let space = self.space(id);
+        if let Some(address) = self.running(id) {
+            return RunningRegistry { space, address };
         }
-        let mut running = self.running.write();
-        if let Some(known) = running.get(id).filter(|known| known.address.connected()) {
-            return known.clone();
+        let mut actors = self.actors.write();
+        if let Some(address) = actors.get(id).filter(|known| known.connected()) {
+            return RunningRegistry { space, address: address.clone() };
         }
-        // A successor gets a space of its own: sessions of the old one are being closed.
-        let space = Arc::new(Space::new(id.clone()));
         let actor = RegistryActor::new(Arc::clone(&space), Arc::clone(environment));
         let arbiter = &self.arbiters[spread(id) % self.arbiters.len()];
         let address = RegistryActor::start_in_arbiter(arbiter, move |_| actor);
-        let started = RunningRegistry { space, address };
-        running.insert(id.clone(), started.clone());
-        started
+        actors.insert(id.clone(), address.clone());
+        RunningRegistry { space, address }
     }
 
     /// The registry actor of a space, if it runs.
-    pub fn find(&self, id: &SpaceId) -> Option<RunningRegistry> {
-        self.running.read().get(id).filter(|known| known.address.connected()).cloned()
+    pub fn running(&self, id: &SpaceId) -> Option<Addr<RegistryActor>> {
+        self.actors.read().get(id).filter(|known| known.connected()).cloned()
     }
-
-    /// All that run.
-    pub fn all(&self) -> Vec<RunningRegistry> {
-        self.running.read().values().cloned().collect()
-    }
-
-    /// Passes on what was applied to the catalog, to the actor of the space that it concerns.
-    pub fn notify(&self, event: &Event, registry_of_owner: impl FnOnce() -> Option<SpaceId>) {
-        let space = match event {
-            Event::NamesChanged { registry } => {
-                if let Some(running) = self.find(&SpaceId::Registry(registry.clone())) {
-                    running.space.names_changed();
-                }
-                return;
-            }
-            Event::RegistryDisabled { id } => Some(of_registry(id)),
-            Event::EntityDeleted { principal } => Some(principal.space()),
-            Event::CredentialRemoved { .. } => registry_of_owner(),
-            Event::SpaceCreated { .. } | Event::PermanentSet { .. } | Event::MonitoringChanged { .. } => None,
-        };
-        if let Some(running) = space.and_then(|space| self.find(&space)) {
-            post_always(&running.address, CatalogEvent(event.clone()));
-        }
-    }
-}
-
-fn of_registry(id: &RegistryId) -> SpaceId {
-    SpaceId::Registry(id.clone())
 }
 
 /// A number that spreads spaces over arbiters: FNV-1a of the id.

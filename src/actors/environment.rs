@@ -4,9 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use rookery_cluster::{Barrier, Lease};
+
 use super::authenticator::Authenticator;
 use super::directory::Directory;
+use super::forward::Forwarding;
 use super::lane::Lanes;
+use super::tenure::Tenures;
 use crate::domain::resolve::TopicOptions;
 use crate::store::catalog::CatalogHandle;
 
@@ -21,7 +25,7 @@ pub struct Settings {
     pub payload_bytes_max: usize,
     /// Subscriptions of a session, at most.
     pub subscriptions_max: usize,
-    /// Permanent messages of one connection that wait for the disk, at most.
+    /// Publishes of one connection that wait for the disk or for other nodes, at most.
     pub storing_messages_max: usize,
     /// Stored messages sent for one SUBSCRIBE, at most.
     pub stored_messages_per_subscribe_max: usize,
@@ -31,10 +35,21 @@ pub struct Settings {
     pub topics: TopicOptions,
 }
 
+/// What the cluster says about this node and others.
+#[derive(Clone)]
+pub struct Standing {
+    /// Whether this node may serve.
+    pub lease: Lease,
+    /// Waits until an entry is in effect on all nodes.
+    pub barrier: Barrier,
+}
+
 /// Shared by all actors of the node.
 pub struct Environment {
     /// The lanes.
     pub lanes: Lanes,
+    /// What the lanes share to reach other nodes.
+    pub forwarding: Arc<Forwarding>,
     /// The catalog.
     pub catalog: CatalogHandle,
     /// The topic spaces and their registry actors.
@@ -43,6 +58,12 @@ pub struct Environment {
     pub authenticator: Authenticator,
     /// Settings.
     pub settings: Settings,
+    /// Whether this node may serve.
+    pub lease: Lease,
+    /// Waits until an entry is in effect on all nodes.
+    pub barrier: Barrier,
+    /// The beginning and end of sessions in the log.
+    pub tenures: Arc<Tenures>,
     /// Messages to permanent topics that could not be stored; rare, and counted on any thread.
     pub messages_not_stored: AtomicU64,
     draining: AtomicBool,
@@ -51,21 +72,33 @@ pub struct Environment {
 impl Environment {
     /// Puts the parts together.
     pub fn new(
-        lanes: Lanes,
+        (lanes, forwarding): (Lanes, Arc<Forwarding>),
         catalog: CatalogHandle,
         directory: Arc<Directory>,
         authenticator: Authenticator,
         settings: Settings,
+        standing: Standing,
     ) -> Self {
+        let Standing { lease, barrier } = standing;
+        let tenures = Tenures::new(catalog.clone(), lease.clone(), barrier.clone());
         Self {
             lanes,
+            forwarding,
             catalog,
             directory,
             authenticator,
             settings,
+            lease,
+            barrier,
+            tenures,
             messages_not_stored: AtomicU64::new(0),
             draining: AtomicBool::new(false),
         }
+    }
+
+    /// This node's identifier and the epoch in which it serves now; `None` while it must not serve.
+    pub fn serving(&self) -> Option<(u32, u64)> {
+        self.directory.own_node().get().zip(self.lease.epoch())
     }
 
     /// From now on CONNECT is answered with code 3.

@@ -53,13 +53,13 @@ pub fn store_or_deliver(
     let (context, kept) = ((Arc::clone(environment), Arc::clone(space), topic.clone()), payload.clone());
     store(environment, space, topic, payload, qos, move |result| {
         // A message that may have been delivered after all is not sent twice with QoS 0.
-        let uncertain = matches!(result, Err(StoreError::Unavailable { may_have_applied: true, .. }));
+        let uncertain = result.as_ref().is_err_and(StoreError::may_have_applied);
         if result.is_err() && !(uncertain && qos == QoS::AtMostOnce) {
             let (environment, space, topic) = context;
             let route = environment
                 .catalog
                 .read(|catalog| routes::matching(&space, topic.clone(), topic.as_str(), catalog));
-            routes::deliver_from_outside(&environment.lanes, &route, &kept, qos);
+            routes::deliver_from_outside(&environment, &route, &kept, qos);
         }
     });
 }

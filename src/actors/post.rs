@@ -17,6 +17,23 @@ pub enum PostError {
     Gone,
 }
 
+/// Posts a message, within the capacity of the mailbox, or gives it back.
+///
+/// # Errors
+/// [`PostError`] with the message.
+pub fn offer<A, M>(address: &Addr<A>, message: M) -> Result<(), (PostError, M)>
+where
+    A: Actor + Handler<M>,
+    A::Context: ToEnvelope<A, M>,
+    M: Message + Send + 'static,
+    M::Result: Send,
+{
+    address.try_send(message).map_err(|error| match error {
+        SendError::Full(message) => (PostError::Overloaded, message),
+        SendError::Closed(message) => (PostError::Gone, message),
+    })
+}
+
 /// Posts a message, within the capacity of the mailbox.
 ///
 /// # Errors
@@ -28,10 +45,7 @@ where
     M: Message + Send + 'static,
     M::Result: Send,
 {
-    address.try_send(message).map_err(|error| match error {
-        SendError::Full(_) => PostError::Overloaded,
-        SendError::Closed(_) => PostError::Gone,
-    })
+    offer(address, message).map_err(|(error, _)| error)
 }
 
 /// Posts a message that must not be lost, such as the end of a session. A fresh clone of an address may put one

@@ -1,14 +1,16 @@
-//! From a topic as published to the outboxes that get it, and the cache of that step.
+//! From a topic as published to the outboxes and other nodes that get it, and the cache of that step.
 //!
 //! A route is computed from the catalog (names) and the space's index (subscriptions) and kept per thread while the
 //! space's epochs stand still. On a hit a publish costs one comparison and two atomic loads; nothing is locked.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use super::environment::Environment;
+use super::forward::Ticket;
+use super::forward::outgoing::{OwedPlace, Remote};
 use super::lane::frame::{self, AcknowledgedFrame, OutgoingPayload, SharedPayload};
 use super::lane::inbox::Batch;
 use super::lane::{LaneState, Lanes, Target};
@@ -17,8 +19,9 @@ use super::space::{Epochs, Space};
 use crate::domain::address::CanonicalTopic;
 use crate::domain::alias::Names;
 use crate::domain::index::Matches;
-use crate::domain::principal::Principal;
+use crate::domain::principal::{Principal, SpaceId};
 use crate::domain::resolve::{self, PublishRefusal};
+use crate::domain::session::SessionId;
 use crate::mqtt::qos::QoS;
 
 /// Routes that a thread keeps; at the limit all are forgotten, and computed again as they are needed.
@@ -34,7 +37,7 @@ struct LaneTargets {
     acknowledged: Option<Arc<[Target]>>,
 }
 
-/// Everybody who gets a message under one name.
+/// Everybody on this node who gets a message under one name.
 #[derive(Debug)]
 struct NameTargets {
     name: Arc<str>,
@@ -46,10 +49,14 @@ struct NameTargets {
 pub struct Route {
     /// The topic as the publisher wrote it.
     published_as: Box<str>,
+    space: SpaceId,
     epochs: Epochs,
     /// What it stands for.
     pub topic: CanonicalTopic,
     names: Vec<NameTargets>,
+    /// The other nodes with sessions that subscribe, each once, with the highest QoS that one of them was granted. A node
+    /// is sent the canonical topic and finds the names itself.
+    remotes: Box<[Remote]>,
 }
 
 impl Route {
@@ -58,9 +65,27 @@ impl Route {
         &*self.published_as == topic && self.epochs == space.epochs()
     }
 
-    /// Whether nobody subscribes.
+    /// Whether nobody subscribes, on any node.
     pub fn is_empty(&self) -> bool {
-        self.names.is_empty()
+        self.names.is_empty() && self.remotes.is_empty()
+    }
+
+    /// The space of the topic.
+    pub fn space(&self) -> &SpaceId {
+        &self.space
+    }
+
+    /// A route to other nodes alone.
+    #[cfg(test)]
+    pub fn to_nodes(space: SpaceId, topic: &str, nodes: &[(u64, QoS)]) -> Self {
+        let remotes = nodes.iter().map(|(node_id, granted)| Remote::new(*node_id, *granted)).collect();
+        let (epochs, topic) = (Epochs { index: 0, names: 0 }, CanonicalTopic::free(topic));
+        Self { published_as: topic.as_str().into(), space, epochs, topic, names: Vec::new(), remotes }
+    }
+
+    /// The other nodes that get what is published here.
+    pub fn remotes(&self) -> &[Remote] {
+        &self.remotes
     }
 }
 
@@ -125,15 +150,34 @@ pub fn matching(space: &Space, topic: CanonicalTopic, published_as: &str, names:
     let aliases = topic.device().map(|device| names.aliases_of(device)).unwrap_or_default();
     let mut found = Matches::default();
     space.matches(&topic, &aliases, &mut found);
-    let names = found.groups.into_iter().map(|group| by_lane(group.name, &group.targets)).collect();
-    Route { published_as: published_as.into(), epochs, topic, names }
+    let mut names = Vec::with_capacity(found.groups.len());
+    let mut remotes = BTreeMap::new();
+    for group in &found.groups {
+        let lanes = by_lane(&group.targets, space.own_node(), &mut remotes);
+        if !lanes.is_empty() {
+            names.push(NameTargets { name: Arc::clone(&group.name), lanes });
+        }
+    }
+    let remotes = remotes.into_iter().map(|(node, granted)| Remote::new(u64::from(node), granted)).collect();
+    Route { published_as: published_as.into(), space: space.id.clone(), epochs, topic, names, remotes }
 }
 
-fn by_lane(name: Arc<str>, targets: &[(Slot, QoS)]) -> NameTargets {
+/// The subscribers on this node by lane; those on others are counted in `remotes`.
+fn by_lane(
+    targets: &[(SessionId, QoS)],
+    own_node: Option<u32>,
+    remotes: &mut BTreeMap<u32, QoS>,
+) -> Vec<LaneTargets> {
     let mut lanes: HashMap<u16, (Vec<Target>, Vec<Target>)> = HashMap::new();
-    for (slot, qos) in targets {
-        let (plain, acknowledged) = lanes.entry(slot.lane).or_default();
-        if *qos == QoS::AtMostOnce { plain } else { acknowledged }.push(Target::from(*slot));
+    for (session, qos) in targets {
+        if Some(session.node) != own_node {
+            let granted = remotes.entry(session.node).or_insert(*qos);
+            *granted = (*granted).max(*qos);
+            continue;
+        }
+        let (plain, acknowledged) = lanes.entry(session.lane).or_default();
+        let target = Target::from(Slot::from(*session));
+        if *qos == QoS::AtMostOnce { plain } else { acknowledged }.push(target);
     }
     let shared = |targets: Vec<Target>| (!targets.is_empty()).then(|| Arc::from(targets));
     let lanes = lanes.into_iter().map(|(lane, (plain, acknowledged))| LaneTargets {
@@ -141,7 +185,7 @@ fn by_lane(name: Arc<str>, targets: &[(Slot, QoS)]) -> NameTargets {
         plain: shared(plain),
         acknowledged: shared(acknowledged),
     });
-    NameTargets { name, lanes: lanes.collect() }
+    lanes.collect()
 }
 
 /// A message under one name, encoded at most once for each QoS.
@@ -179,12 +223,25 @@ impl<'a> Encoder<'a> {
     }
 }
 
-/// Puts a message into the outboxes of its route, from a lane.
-pub fn deliver(lane: &mut LaneState, route: &Route, payload: &OutgoingPayload<'_>, qos: QoS) {
-    if route.names.is_empty() {
+/// Sends a message along its route, from a lane: into the outboxes of this node, and into the buffers for the others.
+///
+/// Returns how many other nodes have still to take it; `owed`, if any, is settled once by each of them.
+pub fn deliver(
+    lane: &mut LaneState,
+    route: &Route,
+    payload: &OutgoingPayload<'_>,
+    qos: QoS,
+    owed: Option<OwedPlace>,
+) -> u16 {
+    if route.is_empty() {
         lane.handle().counters.messages_unmatched.add(1);
-        return;
+        return 0;
     }
+    deliver_here(lane, route, payload, qos);
+    lane.forward(route, payload.bytes(), qos, owed)
+}
+
+fn deliver_here(lane: &mut LaneState, route: &Route, payload: &OutgoingPayload<'_>, qos: QoS) {
     let mut scratch = std::mem::take(&mut lane.scratch);
     for group in &route.names {
         let mut encoder = Encoder::new(&group.name, payload, false);
@@ -241,26 +298,50 @@ fn deliver_acknowledged(lane: &mut LaneState, to: u16, targets: &Arc<[Target]>, 
     }
 }
 
-/// Hands a message to the lanes of its route, from a thread that is no lane. The caller bounds its own rate.
-pub fn deliver_from_outside(lanes: &Lanes, route: &Route, payload: &[u8], qos: QoS) {
+/// Collects a message for the sessions of its route on this node, by lane: `batches` has one for each.
+pub fn collect(route: &Route, payload: &[u8], qos: QoS, batches: &mut [Batch], scratch: &mut Vec<u8>) {
     let payload = OutgoingPayload::new(payload);
-    let mut scratch = Vec::new();
-    let mut batches: HashMap<u16, Batch> = HashMap::new();
     for group in &route.names {
         let mut encoder = Encoder::new(&group.name, &payload, false);
         for targets in &group.lanes {
-            let batch = batches.entry(targets.lane).or_default();
+            // Sessions of an earlier process of this node are in the index until the node registers again, and may name a
+            // lane that this process does not have.
+            let Some(batch) = batches.get_mut(usize::from(targets.lane)) else { continue };
             let (plain, acknowledged) = split(targets, qos);
             for list in plain.into_iter().flatten() {
-                let shared = encoder.plain(&mut scratch);
-                batch.push_plain(&scratch, &shared, list);
+                let shared = encoder.plain(scratch);
+                batch.push_plain(scratch, &shared, list);
             }
             if let Some(list) = acknowledged {
-                batch.push_acknowledged(&encoder.acknowledged(&mut scratch), list);
+                batch.push_acknowledged(&encoder.acknowledged(scratch), list);
             }
         }
     }
-    for (lane, batch) in batches {
-        lanes[usize::from(lane)].push(batch);
+}
+
+/// Hands a message to the lanes of its route on this node only, from a thread that is no lane. The caller bounds its own
+/// rate.
+pub fn deliver_on_this_node(lanes: &Lanes, route: &Route, payload: &[u8], qos: QoS) {
+    if route.names.is_empty() {
+        return;
     }
+    let mut batches: Vec<Batch> = lanes.iter().map(|_| Batch::default()).collect();
+    collect(route, payload, qos, &mut batches, &mut Vec::new());
+    for (lane, batch) in lanes.iter().zip(batches) {
+        if !batch.is_empty() {
+            lane.push(batch);
+        }
+    }
+}
+
+/// As [`deliver_on_this_node`], and sends the message to the other nodes of its route. The tickets tell what can be waited
+/// for with [`super::forward::Forwarding::wait_for`].
+pub fn deliver_from_outside(
+    environment: &Environment,
+    route: &Route,
+    payload: &[u8],
+    qos: QoS,
+) -> Vec<Ticket> {
+    deliver_on_this_node(&environment.lanes, route, payload, qos);
+    environment.forwarding.send_message(route, payload, qos)
 }

@@ -1,21 +1,20 @@
-//! The shared part of a topic space on this node: its subscription index, and the epochs by which cached routes are
-//! known to be current.
+//! The shared part of a topic space on this node: the subscriptions of the whole cluster in it, and the epochs by which
+//! cached routes are known to be current.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
-use super::slot::Slot;
+use super::own_node::OwnNode;
 use crate::domain::address::CanonicalTopic;
+use crate::domain::catalog::Catalog;
 use crate::domain::index::{Matches, SubscriptionIndex};
+use crate::domain::interest::Interest;
 use crate::domain::principal::SpaceId;
-
-/// Spaces made since the start.
-static SPACES: AtomicU64 = AtomicU64::new(0);
-
-/// How many changes of its index a space may see before it reaches the epochs of the next: a million per second for
-/// twelve days.
-const EPOCH_BITS: u32 = 40;
+use crate::domain::session::SessionId;
+use crate::mqtt::qos::QoS;
 
 /// What a cached route depends on. It is current while both numbers are unchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,28 +25,42 @@ pub struct Epochs {
     pub names: u64,
 }
 
-/// A topic space on this node. The registry actor is the only writer of its index; connections only read.
+/// The state of the catalog at the moment in which a change took effect; empty until then.
+pub type Moment = Arc<OnceLock<Catalog>>;
+
+/// A topic space on this node. The observer of the catalog is the only writer of its index, while entries are applied;
+/// connections only read.
 #[derive(Debug)]
 pub struct Space {
     /// Whose space it is.
     pub id: SpaceId,
-    index: RwLock<SubscriptionIndex<Slot>>,
+    own_node: OwnNode,
+    index: RwLock<SubscriptionIndex<SessionId>>,
     index_epoch: AtomicU64,
     names_epoch: AtomicU64,
+    /// Subscriptions to monitoring topics, of the whole cluster.
+    monitoring: AtomicUsize,
+    /// Sessions of this node that wait for a change of their subscriptions, and will be sent stored messages.
+    moments: Mutex<HashMap<SessionId, Moment>>,
 }
 
 impl Space {
-    /// A space without subscriptions.
-    pub fn new(id: SpaceId) -> Self {
-        // A successor of the same id starts in epochs of its own, or a cached route of its predecessor, whose
-        // sessions are gone, could pass for current.
-        let first_epoch = SPACES.fetch_add(1, Ordering::Relaxed) << EPOCH_BITS;
+    /// A space without subscriptions, on the given node.
+    pub fn new(id: SpaceId, own_node: OwnNode) -> Self {
         Self {
             id,
+            own_node,
             index: RwLock::new(SubscriptionIndex::default()),
-            index_epoch: AtomicU64::new(first_epoch),
+            index_epoch: AtomicU64::new(0),
             names_epoch: AtomicU64::new(0),
+            monitoring: AtomicUsize::new(0),
+            moments: Mutex::default(),
         }
+    }
+
+    /// The node that this is, if it is known.
+    pub fn own_node(&self) -> Option<u32> {
+        self.own_node.get()
     }
 
     /// The epochs now. A route computed after this call is at least as new as they say.
@@ -58,13 +71,42 @@ impl Space {
         }
     }
 
-    /// Changes the index; for the registry actor only. Whoever holds the catalog lock may call it, never the other
-    /// way round.
-    pub fn change<T>(&self, change: impl FnOnce(&mut SubscriptionIndex<Slot>) -> T) -> T {
+    /// Changes the subscriptions of a session: first those that go, then those that come. For the observer only, which
+    /// holds the catalog's lock; whoever holds that may call this, never the other way round.
+    pub fn change(&self, session: SessionId, removed: &[Interest], added: &[(Interest, QoS)]) {
+        // Every change makes all cached routes of the space stale: no client may cause that by asking for nothing.
+        if removed.is_empty() && added.is_empty() {
+            return;
+        }
         let mut index = self.index.write();
-        let result = change(&mut index);
+        let mut monitoring = self.monitoring.load(Ordering::Relaxed);
+        for interest in removed {
+            let was_there = index.remove(interest, session);
+            monitoring -= usize::from(was_there && interest.is_monitoring());
+        }
+        for (interest, granted) in added {
+            let is_new = index.insert(interest, session, *granted);
+            monitoring += usize::from(is_new && interest.is_monitoring());
+        }
+        self.monitoring.store(monitoring, Ordering::Relaxed);
         self.index_epoch.fetch_add(1, Ordering::Release);
-        result
+    }
+
+    /// Replaces all subscriptions, after the whole catalog was replaced. For the observer only.
+    pub fn replace(&self, subscriptions: impl Iterator<Item = (SessionId, Interest, QoS)>) {
+        let mut fresh = SubscriptionIndex::default();
+        let mut monitoring = 0;
+        for (session, interest, granted) in subscriptions {
+            let is_new = fresh.insert(&interest, session, granted);
+            monitoring += usize::from(is_new && interest.is_monitoring());
+        }
+        let mut index = self.index.write();
+        let old = std::mem::replace(&mut *index, fresh);
+        self.monitoring.store(monitoring, Ordering::Relaxed);
+        self.index_epoch.fetch_add(1, Ordering::Release);
+        self.names_changed();
+        drop(index);
+        drop(old);
     }
 
     /// The names of the space have changed; called while the change is applied to the catalog.
@@ -72,13 +114,39 @@ impl Space {
         self.names_epoch.fetch_add(1, Ordering::Release);
     }
 
-    /// Who subscribes to the topic, under which names.
-    pub fn matches(&self, topic: &CanonicalTopic, aliases: &[(&str, &str)], found: &mut Matches<Slot>) {
+    /// Who subscribes to the topic, on any node, under which names.
+    pub fn matches(&self, topic: &CanonicalTopic, aliases: &[(&str, &str)], found: &mut Matches<SessionId>) {
         self.index.read().matches(topic, aliases, found);
     }
 
     /// Subscriptions in the index, for metrics.
     pub fn subscriptions(&self) -> usize {
         self.index.read().len()
+    }
+
+    /// Whether anybody in the cluster subscribes to monitoring topics of the space.
+    pub fn is_monitored(&self) -> bool {
+        self.monitoring.load(Ordering::Relaxed) > 0
+    }
+
+    /// Asks for the state of the catalog at the moment in which the next change of the session's subscriptions is
+    /// applied. A session makes one change at a time; an earlier request is forgotten.
+    pub fn watch_for(&self, session: SessionId) -> Moment {
+        let moment = Moment::default();
+        self.moments.lock().insert(session, Arc::clone(&moment));
+        moment
+    }
+
+    /// The change that was watched for has been answered, one way or the other.
+    pub fn forget(&self, session: SessionId) {
+        self.moments.lock().remove(&session);
+    }
+
+    /// The session's subscriptions have just changed to this state. For the observer only.
+    pub fn has_changed(&self, session: SessionId, catalog: &Catalog) {
+        if let Some(moment) = self.moments.lock().get(&session) {
+            // Only the first change after the request is the one that was asked for.
+            let _ = moment.set(catalog.clone());
+        }
     }
 }

@@ -88,7 +88,10 @@ fn code_of_rejection(rejection: &Rejection) -> Code {
         Rejection::TooMany { .. } => Code::ResourceExhausted,
         Rejection::RegistryNotEmpty { .. }
         | Rejection::ExportExists { .. }
-        | Rejection::LastAdministrator { .. } => Code::FailedPrecondition,
+        | Rejection::LastAdministrator { .. }
+        | Rejection::NotAdmitted(_)
+        | Rejection::SessionOver { .. } => Code::FailedPrecondition,
+        Rejection::EpochOver { .. } => Code::Unavailable,
     }
 }
 
@@ -140,7 +143,9 @@ fn code_of_store_error(error: &StoreError) -> Code {
         StoreError::Rejected(rejection) => code_of_rejection(rejection),
         StoreError::Overloaded { .. } | StoreError::StorageFull { .. } => Code::ResourceExhausted,
         StoreError::TooLarge { .. } => Code::InvalidArgument,
-        StoreError::Unavailable { .. } | StoreError::Closing => Code::Unavailable,
+        StoreError::NoLeader { .. } | StoreError::Unavailable { .. } | StoreError::Closing => {
+            Code::Unavailable
+        }
     }
 }
 

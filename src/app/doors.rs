@@ -131,6 +131,8 @@ pub async fn open(
             }
         }));
     }
+    // Open since the storage is: peers are no clients.
+    doors.addresses.extend(parts.store.peer_address().map(|address| ("peer", address)));
     Ok(doors)
 }
 

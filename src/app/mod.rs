@@ -7,6 +7,7 @@
 mod descriptors;
 mod doors;
 mod first_start;
+mod peers;
 mod publisher;
 mod samples;
 mod stop;
@@ -18,19 +19,24 @@ use std::sync::Arc;
 pub use stop::Signals;
 
 use actix_rt::Arbiter;
+use tokio::sync::watch;
 
 use crate::actors::authenticator::Authenticator;
 use crate::actors::directory::Directory;
-use crate::actors::environment::{Environment, Settings};
+use crate::actors::environment::{Environment, Settings, Standing};
+use crate::actors::fence;
+use crate::actors::forward::Forwarding;
 use crate::actors::lane::wheel::TICK_MS;
 use crate::actors::lane::{self, Lanes, OutboxLimits};
 use crate::actors::observer::Observer;
+use crate::actors::own_node::OwnNode;
+use crate::actors::peer::Peers;
 use crate::config::{Config, Limits};
 use crate::domain::resolve::TopicOptions;
 use crate::domain::window::WindowLimits;
 use crate::net::pki::PkiError;
 use crate::net::tls::TlsSetupError;
-use crate::store::{self, OpenError, StoreError};
+use crate::store::{self, NodeStatus, OpenError, StoreError};
 use crate::verify::password::{PasswordVerifier, VerifierError, VerifierSettings};
 use crate::verify::throttle::{Throttle, ThrottleSettings};
 use threads::Threads;
@@ -103,24 +109,54 @@ pub async fn start(config: &Config) -> Result<Node, StartError> {
     let entrance = Threads::start("entrance", usize::from(config.node.connection_threads))?;
 
     let lanes = lane::lanes(config.node.connection_threads);
-    let arbiters = start_arbiters(&lanes, &config.limits);
-    let directory = Arc::new(Directory::new(arbiters.iter().map(Arbiter::handle).collect()));
-    let observer = Observer { lanes: lanes.clone(), directory: Arc::clone(&directory) };
+    let forwarding = Arc::new(Forwarding::new(config.limits.node_backlog_bytes_max));
+    let arbiters = start_arbiters(&lanes, &config.limits, &forwarding);
+    let own_node = OwnNode::default();
+    let handles = arbiters.iter().map(Arbiter::handle).collect();
+    let directory = Arc::new(Directory::new(own_node.clone(), handles));
+    let settings = settings(&config.limits);
+    let effects = store::Effects::new();
+    let observer = Observer {
+        lanes: lanes.clone(),
+        directory: Arc::clone(&directory),
+        effects: Arc::clone(&effects),
+        topics: settings.topics,
+    };
 
     let mut options =
         store::StoreOptions::new(data_dir.join(first_start::STORAGE_DIRECTORY), config.node.name.clone());
     options.limits = config.quotas.clone();
-    let opening = service.spawn(store::open(options, Arc::new(observer)));
+    options.node.peers = peers::options(config)?;
+    let peers = Arc::new(Peers::new(lanes.clone(), Arc::clone(&forwarding)));
+    let service_of_peers = Arc::<Peers>::clone(&peers);
+    let opening = service.spawn(store::open(options, Arc::new(observer), effects, service_of_peers));
     let store =
         opening.await.map_err(std::io::Error::other).map_err(StartError::system("storage task"))??;
+    forwarding.connect(store.links());
+    learn_own_node(own_node.clone(), store.status(), &service);
     let catalog = store.catalog();
-    first_start::ensure_administrator(&catalog, config).await?;
+    let administrator = first_start::Administrator::new(catalog.clone(), own_node, config)?;
+    if store.lease().is_valid() {
+        administrator.ensure().await?;
+    } else {
+        service.spawn(administrator.ensure_later());
+    }
 
     let verifier = Arc::new(PasswordVerifier::start(VerifierSettings::default())?);
     let throttle = Arc::new(Throttle::new(ThrottleSettings::default()));
     let authenticator = Authenticator::new(catalog.clone(), Arc::clone(&verifier), throttle);
-    let settings = settings(&config.limits);
-    let environment = Arc::new(Environment::new(lanes, catalog, directory, authenticator, settings));
+    let standing = Standing { lease: store.lease(), barrier: store.barrier() };
+    let environment = Arc::new(Environment::new(
+        (lanes, forwarding),
+        catalog,
+        directory,
+        authenticator,
+        settings,
+        standing,
+    ));
+    peers.serve(&environment);
+    service.spawn(Arc::clone(&environment.tenures).retry());
+    service.spawn(fence::watch(Arc::clone(&environment), config.cluster.fenced_drop));
 
     let parts =
         doors::Parts { environment: &environment, store: &store, verifier: &verifier, arbiters: &arbiters };
@@ -140,13 +176,28 @@ impl Node {
     }
 }
 
-fn start_arbiters(lanes: &Lanes, limits: &Limits) -> Vec<Arbiter> {
+/// Notes which node this is as soon as it is known: a node that has still to join learns it later.
+fn learn_own_node(own_node: OwnNode, mut status: watch::Receiver<NodeStatus>, service: &Threads) {
+    let learn = move |status: &NodeStatus| {
+        let id = u32::try_from(status.node_id).expect("identifiers of nodes are counted from 1");
+        own_node.set(id);
+        id != 0
+    };
+    if !learn(&status.borrow()) {
+        service.spawn(async move {
+            // The store is gone when this fails, and nobody asks any more.
+            let _ = status.wait_for(|status| learn(status)).await;
+        });
+    }
+}
+
+fn start_arbiters(lanes: &Lanes, limits: &Limits, forwarding: &Arc<Forwarding>) -> Vec<Arbiter> {
     let outbox_limits = outbox_limits(limits, lanes.len());
     (0..u16::try_from(lanes.len()).unwrap_or(u16::MAX))
         .map(|number| {
             let arbiter = Arbiter::new();
-            let lanes = lanes.clone();
-            arbiter.spawn_fn(move || lane::install(number, &lanes, outbox_limits));
+            let (lanes, forwarding) = (lanes.clone(), Arc::clone(forwarding));
+            arbiter.spawn_fn(move || lane::install(number, &lanes, outbox_limits, forwarding));
             arbiter
         })
         .collect()

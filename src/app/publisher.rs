@@ -48,7 +48,10 @@ fn refused(error: PublisherError, topic: &str) -> PublishError {
         }
         PublisherError::Refused(_) => PublishError::NotAllowed { topic },
         PublisherError::NotStored(error) => not_stored(&error),
-        PublisherError::Closing => PublishError::Unavailable,
+        PublisherError::Congested => PublishError::Overloaded,
+        PublisherError::Fenced | PublisherError::NotTaken | PublisherError::Closing => {
+            PublishError::Unavailable
+        }
     }
 }
 

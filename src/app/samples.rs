@@ -1,11 +1,13 @@
 //! Where the metrics and health checks of the node come from (U-I9: ours, not those of the original).
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::doors::Parts;
 use crate::actors::environment::Environment;
+use crate::actors::fence;
+use crate::actors::forward::ForwardingCounters;
 use crate::actors::lane::Lanes;
 use crate::actors::lane::counters::CounterTotals;
 use crate::clock;
@@ -20,7 +22,7 @@ const LANE_SILENCE_MAX: Duration = Duration::from_secs(20);
 
 /// Everything for the operations listener.
 pub fn operations(parts: &Parts<'_>, listeners: Vec<(&'static str, Arc<ListenerCounters>)>) -> Operations {
-    let lanes = parts.environment.lanes.clone();
+    let (lanes, forwarding) = (parts.environment.lanes.clone(), Arc::clone(&parts.environment.forwarding));
     let status = parts.store.status();
     let (verifier, directory) = (Arc::clone(parts.verifier), Arc::clone(&parts.environment.directory));
     let storage = move || storage_samples(&status.borrow());
@@ -41,20 +43,30 @@ pub fn operations(parts: &Parts<'_>, listeners: Vec<(&'static str, Arc<ListenerC
     let environment = Arc::clone(parts.environment);
     let spaces = move || {
         let not_stored = environment.messages_not_stored.load(Ordering::Relaxed);
-        let running = directory.all();
-        let subscriptions: usize = running.iter().map(|registry| registry.space.subscriptions()).sum();
+        let spaces = directory.spaces();
+        let subscriptions: usize = spaces.iter().map(|space| space.subscriptions()).sum();
         vec![
             Sample::counter(
                 "messages_not_stored",
                 "Messages to permanent topics that could not be stored",
                 not_stored,
             ),
-            Sample::gauge("topic_spaces", "Topic spaces in use", running.len() as u64),
-            Sample::gauge("subscriptions", "Subscriptions", subscriptions as u64),
+            Sample::gauge("topic_spaces", "Topic spaces in use", spaces.len() as u64),
+            Sample::gauge("subscriptions", "Subscriptions of the whole cluster", subscriptions as u64),
+            Sample::gauge(
+                "serving",
+                "1 while the node may serve clients",
+                u64::from(environment.lease.is_valid()),
+            ),
+            Sample::gauge(
+                "sessions_closing",
+                "Sessions that have ended and of which the log does not know it yet",
+                environment.tenures.closing_count() as u64,
+            ),
         ]
     };
     let sources: Vec<crate::observe::metrics::Source> = vec![
-        Arc::new(move || message_samples(&lanes)),
+        Arc::new(move || message_samples(&lanes, &forwarding.counters)),
         Arc::new(move || listener_samples(&listeners)),
         Arc::new(storage),
         Arc::new(passwords),
@@ -66,6 +78,8 @@ pub fn operations(parts: &Parts<'_>, listeners: Vec<(&'static str, Arc<ListenerC
         ready: Checks(vec![
             lanes_move(&parts.environment.lanes),
             not_draining(parts.environment),
+            has_joined(parts.environment),
+            is_not_fenced(parts.environment),
             storage_serves(parts),
         ]),
     }
@@ -94,7 +108,8 @@ fn storage_samples(status: &NodeStatus) -> Vec<Sample> {
     ]
 }
 
-fn message_samples(lanes: &Lanes) -> Vec<Sample> {
+fn message_samples(lanes: &Lanes, forwarding: &ForwardingCounters) -> Vec<Sample> {
+    let outside = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let mut totals = CounterTotals::default();
     for lane in lanes.iter() {
         totals.add(&lane.counters);
@@ -114,6 +129,26 @@ fn message_samples(lanes: &Lanes) -> Vec<Sample> {
             "messages_dropped_outbox_full",
             "QoS 0 messages dropped because a subscriber's outbox was full",
             totals.messages_dropped_outbox_full,
+        ),
+        counter(
+            "messages_forwarded",
+            "Messages sent to other nodes, once for each",
+            totals.messages_forwarded + outside(&forwarding.messages_forwarded),
+        ),
+        counter(
+            "messages_dropped_link_full",
+            "Messages not sent to a node because too much was on the way to it",
+            totals.messages_dropped_link_full + outside(&forwarding.messages_dropped_link_full),
+        ),
+        counter(
+            "messages_from_nodes",
+            "Messages received from other nodes",
+            outside(&forwarding.messages_from_nodes),
+        ),
+        counter(
+            "chunks_malformed",
+            "Chunks of other nodes that could not be read",
+            outside(&forwarding.chunks_malformed),
         ),
         counter(
             "sessions_closed_slow",
@@ -137,6 +172,12 @@ fn message_samples(lanes: &Lanes) -> Vec<Sample> {
         ),
         counter("wills_published", "Wills published", totals.wills_published),
         counter("wills_refused", "Wills dropped because their topic is not allowed", totals.wills_refused),
+        counter("wills_lost", "Wills dropped because the node had lost its cluster", totals.wills_lost),
+        counter(
+            "takeovers_refused",
+            "CONNECTs refused because clients took over from each other too often",
+            totals.takeovers_refused,
+        ),
         counter("connection_panics", "Panics, each confined to its connection", totals.panics),
         counter("route_misses", "Routes that had to be computed", totals.route_misses),
     ]
@@ -191,14 +232,36 @@ fn not_draining(environment: &Arc<Environment>) -> Check {
     Check { name: "accepting", run: Arc::new(run) }
 }
 
+fn has_joined(environment: &Arc<Environment>) -> Check {
+    let environment = Arc::clone(environment);
+    let run = move || match environment.directory.own_node().get() {
+        Some(_) => Ok(()),
+        None => Err("the node has still to join its cluster".to_owned()),
+    };
+    Check { name: "membership", run: Arc::new(run) }
+}
+
+fn is_not_fenced(environment: &Arc<Environment>) -> Check {
+    let environment = Arc::clone(environment);
+    let run = move || if environment.lease.is_valid() { Ok(()) } else { Err(fence::reason(&environment)) };
+    Check { name: "lease", run: Arc::new(run) }
+}
+
 fn storage_serves(parts: &Parts<'_>) -> Check {
     let status = parts.store.status();
     let run = move || {
         let status = status.borrow();
         match status.state {
-            // A full disk refuses writes, and traffic that needs no disk goes on: no reason to send clients away.
-            NodeState::Leader | NodeState::Follower | NodeState::Learner | NodeState::StorageFull => Ok(()),
-            state => Err(format!("{state} {}", status.failure.as_deref().unwrap_or_default())),
+            // A full disk refuses changes, and sessions come and go: no reason to send clients away. That changes when not
+            // even they can be stored.
+            NodeState::StorageFull if status.disk_free_bytes < status.disk_reserve_bytes / 2 => {
+                Err(format!("disk is full: {} bytes free", status.disk_free_bytes))
+            }
+            NodeState::Starting | NodeState::StorageFailed | NodeState::ReplicaFailed | NodeState::Closed => {
+                Err(format!("{} {}", status.state, status.failure.as_deref().unwrap_or_default()))
+            }
+            // Whether there is a leader says the lease.
+            _ => Ok(()),
         }
     };
     Check { name: "storage", run: Arc::new(run) }

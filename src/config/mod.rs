@@ -52,6 +52,8 @@ pub struct Config {
     pub security: Security,
     /// Every limit of the message path.
     pub limits: Limits,
+    /// How it belongs to a cluster.
+    pub cluster: Cluster,
     /// Limits of the catalog; replicated, so that every node decides alike.
     pub quotas: CatalogLimits,
     /// How it logs.
@@ -82,6 +84,35 @@ pub struct Listen {
     pub api: Option<SocketAddr>,
     /// Metrics and health over HTTP. Default: `127.0.0.1:8080`.
     pub ops: Option<SocketAddr>,
+    /// Traffic between nodes. Default: `127.0.0.1:8550`.
+    pub peer: Option<SocketAddr>,
+    /// Whether `peer` was given, and is not the default: then it must be had.
+    pub peer_is_given: bool,
+}
+
+/// How the node belongs to a cluster.
+#[derive(Debug, Clone)]
+pub struct Cluster {
+    /// Where other nodes reach it, `host:port`; `None` = the address of its listener.
+    pub advertise: Option<String>,
+    /// Nodes of the cluster to join, `host:port`. Counts on the first start only.
+    pub join: Vec<String>,
+    /// With how many voters a new cluster begins: 1, 3 or 5. Counts on the first start only. `None`: the node founds a
+    /// cluster of its own if `join` is empty, and joins one that exists if not.
+    pub expect_voters: Option<u8>,
+    /// The secret that admits nodes; without it the node makes one on its first start.
+    pub join_secret_file: Option<PathBuf>,
+    /// A node that has not heard from a quorum for so long serves nobody. Must be the same on all nodes. Default: 5 s.
+    pub lease: Duration,
+    /// A node that has not served for so long drops its clients, so that they look for another. Default: 30 s.
+    pub fenced_drop: Duration,
+}
+
+impl Cluster {
+    /// Whether this configuration founds a cluster of one node, if the data directory is empty.
+    pub fn founds_alone(&self) -> bool {
+        self.join.is_empty() && self.expect_voters.is_none_or(|voters| voters == 1)
+    }
 }
 
 /// Certificates and tokens.
@@ -124,9 +155,12 @@ pub struct Limits {
     pub outboxes_bytes_max: usize,
     /// An unacknowledged QoS 1 message is sent again after this time; 0 = never. Default: 20 s.
     pub redelivery_interval: Duration,
-    /// Publishes to permanent topics of one connection that wait for the disk; above it the socket is not read.
+    /// QoS 1 publishes of one connection that wait for the disk or for other nodes; above it the socket is not read.
     /// Default: 1000.
     pub storing_messages_max: usize,
+    /// Bytes on the way to one other node above which its publishers are not read; QoS 0 messages are dropped for a node
+    /// that cannot be reached. Default: 32 MiB.
+    pub node_backlog_bytes_max: usize,
     /// Stored messages sent for one SUBSCRIBE. Further ones are left out. Default: 10,000.
     pub stored_messages_per_subscribe_max: usize,
     /// Whether a wildcard in the kind position covers permanent topics too (U-T8). Default: true.

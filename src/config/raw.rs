@@ -42,9 +42,16 @@ pub struct Flags {
     pub tls_cert: Option<String>,
     /// `--tls-key`
     pub tls_key: Option<String>,
-    /// Flags that ask for a cluster (`--join`, `--expect-voters` above 1): this version runs one node and says so. The
-    /// other flags of clusters are accepted, so that one command line serves every version.
-    pub cluster: Vec<String>,
+    /// `--peer`
+    pub peer: Option<String>,
+    /// `--advertise-peer`
+    pub advertise_peer: Option<String>,
+    /// `--join`
+    pub join: Option<Vec<String>>,
+    /// `--expect-voters`
+    pub expect_voters: Option<u32>,
+    /// `--join-secret-file`
+    pub join_secret_file: Option<String>,
 }
 
 /// The tree as read. Addresses and enumerations are texts, so that all mistakes can be reported together.
@@ -56,9 +63,8 @@ pub struct Raw {
     pub security: RawSecurity,
     pub limits: RawLimits,
     pub quotas: RawQuotas,
+    pub cluster: RawCluster,
     pub log: RawLog,
-    #[serde(skip)]
-    pub cluster_flags: Vec<String>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -88,6 +94,8 @@ pub struct RawListen {
     pub mqtt: String,
     pub api: String,
     pub ops: String,
+    /// None is the default address, which may be taken.
+    pub peer: Option<String>,
 }
 
 impl Default for RawListen {
@@ -97,6 +105,31 @@ impl Default for RawListen {
             mqtt: "off".into(),
             api: "127.0.0.1:8443".into(),
             ops: "127.0.0.1:8080".into(),
+            peer: None,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawCluster {
+    pub advertise_peer: Option<String>,
+    pub join: Vec<String>,
+    pub expect_voters: Option<u32>,
+    pub join_secret_file: Option<String>,
+    pub lease_ms: u64,
+    pub fenced_drop_s: u64,
+}
+
+impl Default for RawCluster {
+    fn default() -> Self {
+        Self {
+            advertise_peer: None,
+            join: Vec::new(),
+            expect_voters: None,
+            join_secret_file: None,
+            lease_ms: 5000,
+            fenced_drop_s: 30,
         }
     }
 }
@@ -127,6 +160,7 @@ pub struct RawLimits {
     pub outboxes_bytes_max: usize,
     pub redelivery_interval_s: u64,
     pub storing_messages_max: usize,
+    pub node_backlog_bytes_max: usize,
     pub stored_messages_per_subscribe_max: usize,
     pub kind_wildcard_covers_permanent: bool,
     pub retain_flag_on_stored: bool,
@@ -149,6 +183,7 @@ impl Default for RawLimits {
             outboxes_bytes_max: 1024 * 1024 * 1024,
             redelivery_interval_s: 20,
             storing_messages_max: 1000,
+            node_backlog_bytes_max: 32 * 1024 * 1024,
             stored_messages_per_subscribe_max: 10_000,
             kind_wildcard_covers_permanent: true,
             retain_flag_on_stored: true,
@@ -291,5 +326,11 @@ fn apply_flags(raw: &mut Raw, flags: &Flags) {
     set_optional(&mut raw.security.admin_token_file, &flags.admin_token_file);
     set_optional(&mut raw.security.tls_cert, &flags.tls_cert);
     set_optional(&mut raw.security.tls_key, &flags.tls_key);
-    raw.cluster_flags.clone_from(&flags.cluster);
+    set_optional(&mut raw.listen.peer, &flags.peer);
+    set_optional(&mut raw.cluster.advertise_peer, &flags.advertise_peer);
+    set_optional(&mut raw.cluster.join_secret_file, &flags.join_secret_file);
+    if let Some(join) = &flags.join {
+        raw.cluster.join.clone_from(join);
+    }
+    raw.cluster.expect_voters = flags.expect_voters.or(raw.cluster.expect_voters);
 }

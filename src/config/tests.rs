@@ -24,12 +24,14 @@ fn all_mistakes_are_reported_together_with_key_value_and_rule() {
         mqtt: Some("nonsense".into()),
         node_name: Some("a b".into()),
         tls_cert: Some("only-one.pem".into()),
-        cluster: vec!["--join".into()],
+        expect_voters: Some(2),
+        join: Some(vec!["no-port".into()]),
         ..Flags::default()
     };
-    let problems = load(&Sources { flags, ..Sources::default() }).expect_err("four mistakes").0;
+    let problems = load(&Sources { flags, ..Sources::default() }).expect_err("five mistakes").0;
     let keys: Vec<&str> = problems.iter().map(|problem| problem.key.as_str()).collect();
-    assert_eq!(keys, ["node.name", "listen.mqtt", "security.tls_cert", "--join"]);
+    let expected = ["node.name", "listen.mqtt", "cluster.join", "cluster.expect_voters", "security.tls_cert"];
+    assert_eq!(keys, expected);
     assert_eq!(
         problems[0].to_string(),
         "node.name: must have 1 to 63 characters of [a-zA-Z0-9._-] (got a b)"
@@ -71,4 +73,29 @@ fn two_listeners_cannot_share_an_address() {
     let problems =
         with_file("[listen]\nmqtts = \"127.0.0.1:9000\"\napi = \"127.0.0.1:9000\"\n").expect_err("same");
     assert!(problems.to_string().contains("listen.api: must differ from listen.mqtts"), "{problems}");
+}
+
+#[test]
+fn a_cluster_is_described_by_file_or_flags() {
+    let config = with_file(
+        "[cluster]\njoin = [\"node-1:8550\", \"[2001:db8::1]:8550\"]\nexpect_voters = 3\nlease_ms = 3000\n",
+    )
+    .expect("valid");
+    assert_eq!((config.cluster.expect_voters, config.cluster.join.len()), (Some(3), 2));
+    assert_eq!(config.cluster.lease.as_millis(), 3000);
+    assert!(!config.cluster.founds_alone());
+    let alone = load(&Sources::default()).expect("the defaults are valid");
+    assert!(alone.cluster.founds_alone() && !alone.listen.peer_is_given);
+    for (text, key) in [
+        ("[cluster]\nexpect_voters = 2\n", "cluster.expect_voters"),
+        ("[cluster]\njoin = [\"a:1\"]\n[listen]\npeer = \"off\"\n", "listen.peer"),
+        ("[cluster]\njoin = [\"a:0\"]\n", "cluster.join"),
+        ("[cluster]\nadvertise_peer = \"[::1:8550\"\n", "cluster.advertise_peer"),
+        ("[cluster]\nlease_ms = 10\n", "cluster.lease_ms"),
+        ("[cluster]\njoin_secret_file = \"/nonexistent\"\n", "cluster.join_secret_file"),
+    ] {
+        let problems = with_file(text).expect_err(key).0;
+        let keys: Vec<&str> = problems.iter().map(|problem| problem.key.as_str()).collect();
+        assert_eq!(keys, [key], "{text}");
+    }
 }

@@ -1,13 +1,14 @@
 //! The rules of the configuration.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 
-use super::raw::{Raw, RawLimits, RawQuotas};
-use super::{Config, Limits, Listen, Log, LogFormat, Node, Problem, Problems, Security};
+use super::raw::{Raw, RawCluster, RawLimits, RawQuotas};
+use super::{Cluster, Config, Limits, Listen, Log, LogFormat, Node, Problem, Problems, Security};
 use crate::domain::quota::CatalogLimits;
 
 /// Turns the tree as read into the typed one, or reports everything that is wrong with it.
@@ -25,16 +26,17 @@ pub fn validate(raw: &Raw) -> Result<Config, Problems> {
             mqtt: found.address("listen.mqtt", &raw.listen.mqtt),
             api: found.address("listen.api", &raw.listen.api),
             ops: found.address("listen.ops", &raw.listen.ops),
+            peer: found.address("listen.peer", raw.listen.peer.as_deref().unwrap_or(PEER_DEFAULT)),
+            peer_is_given: raw.listen.peer.is_some(),
         },
+        cluster: found.cluster(&raw.cluster),
         security: found.security(raw),
         limits: found.limits(&raw.limits),
         quotas: found.quotas(&raw.quotas),
         log: Log { format: found.log_format(&raw.log.format), filter: found.log_filter(&raw.log.filter) },
     };
     found.distinct_addresses(&config.listen);
-    for flag in &raw.cluster_flags {
-        found.add(flag, "given", "asks for a cluster, and this version runs a single node");
-    }
+    found.cluster_needs_peers(&config);
     if found.0.is_empty() { Ok(config) } else { Err(Problems(found.0)) }
 }
 
@@ -83,6 +85,8 @@ impl Found {
             ("listen.mqtt", listen.mqtt),
             ("listen.api", listen.api),
             ("listen.ops", listen.ops),
+            // The default may be taken, then the node runs without.
+            ("listen.peer", listen.peer.filter(|_| listen.peer_is_given)),
         ];
         for (position, (key, address)) in all.iter().enumerate() {
             let Some(address) = address.filter(|address| address.port() != 0) else { continue };
@@ -90,6 +94,70 @@ impl Found {
                 self.add(key, address, format!("must differ from {other}"));
             }
         }
+    }
+
+    fn cluster(&mut self, raw: &RawCluster) -> Cluster {
+        if let Some(address) = &raw.advertise_peer {
+            self.peer_address("cluster.advertise_peer", address);
+        }
+        let join: Vec<String> = raw.join.iter().filter(|address| !address.is_empty()).cloned().collect();
+        for address in &join {
+            self.peer_address("cluster.join", address);
+        }
+        if join.len() > JOIN_ADDRESSES_MAX {
+            self.add("cluster.join", join.len(), format!("must have at most {JOIN_ADDRESSES_MAX} addresses"));
+        }
+        let expect_voters = raw.expect_voters.map(|voters| match voters {
+            1 => 1,
+            3 => 3,
+            5 => 5,
+            other => {
+                self.add("cluster.expect_voters", other, "must be 1, 3 or 5");
+                1
+            }
+        });
+        let join_secret_file =
+            raw.join_secret_file.as_ref().map(|file| self.file("cluster.join_secret_file", file));
+        let lease = self.between("cluster.lease_ms", raw.lease_ms, LEASE_MS);
+        Cluster {
+            advertise: raw.advertise_peer.clone(),
+            join,
+            expect_voters,
+            join_secret_file,
+            lease: Duration::from_millis(lease),
+            fenced_drop: Duration::from_secs(self.between(
+                "cluster.fenced_drop_s",
+                raw.fenced_drop_s,
+                FENCED_DROP_S,
+            )),
+        }
+    }
+
+    /// What other nodes dial: a name or an address, and a port.
+    fn peer_address(&mut self, key: &str, value: &str) {
+        let host_and_port = value.rsplit_once(':');
+        let is_valid = host_and_port.is_some_and(|(host, port)| {
+            let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']');
+            let is_bracketed = host.starts_with('[') == host.ends_with(']');
+            let has_port = port.parse::<u16>().is_ok_and(|port| port != 0);
+            !host.is_empty() && host.chars().all(fits) && is_bracketed && has_port
+        });
+        if !is_valid {
+            self.add(key, value, "must be HOST:PORT, such as node-1.example.com:8550 or [2001:db8::1]:8550");
+        }
+    }
+
+    fn cluster_needs_peers(&mut self, config: &Config) {
+        if config.listen.peer.is_none() && !config.cluster.founds_alone() {
+            self.add("listen.peer", "off", "must be on for a node of a cluster");
+        }
+    }
+
+    fn between(&mut self, key: &str, value: u64, range: RangeInclusive<u64>) -> u64 {
+        if !range.contains(&value) {
+            self.add(key, value, format!("must be {} to {}", range.start(), range.end()));
+        }
+        value
     }
 
     fn security(&mut self, raw: &Raw) -> Security {
@@ -220,6 +288,11 @@ impl Found {
             ),
             redelivery_interval: seconds(raw.redelivery_interval_s),
             storing_messages_max: self.at_least("limits.storing_messages_max", raw.storing_messages_max, 1),
+            node_backlog_bytes_max: self.at_least(
+                "limits.node_backlog_bytes_max",
+                raw.node_backlog_bytes_max,
+                MIN_NODE_BACKLOG_BYTES,
+            ),
             stored_messages_per_subscribe_max: raw.stored_messages_per_subscribe_max,
             kind_wildcard_covers_permanent: raw.kind_wildcard_covers_permanent,
             retain_flag_on_stored: raw.retain_flag_on_stored,
@@ -227,8 +300,23 @@ impl Found {
     }
 }
 
+/// Where nodes reach each other by default. Nobody else does: a node that is given no address runs alone.
+const PEER_DEFAULT: &str = "127.0.0.1:8550";
+
+/// Addresses of nodes to join, at most.
+const JOIN_ADDRESSES_MAX: usize = 64;
+
+/// Bounds of the lease, in milliseconds. Nodes speak twice per second; shorter leases end by a busy moment.
+const LEASE_MS: RangeInclusive<u64> = 1500..=60_000;
+
+/// Bounds of the time after which a fenced node drops its clients, in seconds.
+const FENCED_DROP_S: RangeInclusive<u64> = 0..=3600;
+
 /// The least that a queue may be limited to.
 const MIN_QUEUE_BYTES: usize = 64 * 1024;
+
+/// The least that may be on the way to another node: a few chunks, the largest of which holds one message more than 64 KiB.
+const MIN_NODE_BACKLOG_BYTES: usize = 2 * 1024 * 1024;
 
 /// What a delivered name may take beside the payload.
 const TOPIC_BYTES_LARGEST: usize = 64 * 1024;

@@ -78,6 +78,7 @@ fn configuration(data_dir: &Path) -> Result<Config, Problems> {
         mqtts: free_port(),
         api: free_port(),
         ops: free_port(),
+        peer: Some("off".to_owned()),
         ..Flags::default()
     };
     load(&Sources { flags, ..Sources::default() })

@@ -214,6 +214,12 @@ impl Interest {
         self.monitoring().is_some()
     }
 
+    /// Whether the subscription may receive messages of permanent topics.
+    pub fn covers_permanent(&self) -> bool {
+        self.aliases.is_some()
+            || self.patterns.iter().any(|pattern| pattern.kind().is_some_and(Kind::is_permanent))
+    }
+
     /// Whose monitoring snapshot to send when the subscription starts (U-T23).
     pub fn monitoring(&self) -> Option<MonitoringScope<'_>> {
         self.patterns.iter().find_map(|pattern| match &pattern.scope {

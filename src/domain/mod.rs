@@ -8,6 +8,7 @@ pub mod principal;
 pub mod timestamp;
 
 pub mod address;
+pub mod admission;
 pub mod alias;
 #[cfg(test)]
 mod delivery_tests;
@@ -20,6 +21,7 @@ pub mod monitoring;
 mod narrow;
 pub mod permission;
 pub mod resolve;
+pub mod session;
 
 pub mod credential;
 pub mod labels;

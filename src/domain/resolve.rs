@@ -163,6 +163,13 @@ pub fn filter(
     }
 }
 
+/// What a subscription asks for that was granted, now or long ago, whatever has become of the devices and aliases that it
+/// names. Without a target of its alias, so it is good for the index and not for stored messages. `None` only if the
+/// options were others when it was granted.
+pub fn granted(principal: &Principal, filter: &str, options: TopicOptions) -> Option<Interest> {
+    narrow(principal, filter, options).ok()
+}
+
 /// A topic of a broker client (`spec/topics.md` section 10).
 fn free_topic(topic: &str) -> Result<CanonicalTopic, PublishRefusal> {
     if topic.starts_with('$') {

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use rookery_cluster::Proposer;
+use rookery_cluster::{Lease, Proposer};
 use smol_str::SmolStr;
 
+use super::duty;
 use super::error::StoreError;
 use super::replica::{CatalogReplica, state_hash};
 use super::wire;
@@ -42,11 +43,20 @@ pub struct MutationContext {
 pub struct CatalogHandle {
     replica: Arc<CatalogReplica>,
     proposer: Proposer<CatalogReplica>,
+    lease: Lease,
 }
 
 impl CatalogHandle {
-    pub(super) fn new(replica: Arc<CatalogReplica>, proposer: Proposer<CatalogReplica>) -> Self {
-        Self { replica, proposer }
+    pub(super) fn new(
+        replica: Arc<CatalogReplica>,
+        proposer: Proposer<CatalogReplica>,
+        lease: Lease,
+    ) -> Self {
+        Self { replica, proposer, lease }
+    }
+
+    pub(super) fn proposer(&self) -> &Proposer<CatalogReplica> {
+        &self.proposer
     }
 
     /// Reads under the catalog's lock: short, without blocking, and never from within an observer. Long work takes
@@ -84,6 +94,7 @@ impl CatalogHandle {
         change: Change,
         context: MutationContext,
     ) -> Result<Arc<Operation>, StoreError> {
+        self.check_serves()?;
         let mutation = Mutation {
             at: clock::now(),
             operation_id: OperationId::new(fresh_id()),
@@ -108,6 +119,7 @@ impl CatalogHandle {
         hash: TokenHash,
         created_by: SmolStr,
     ) -> Result<Arc<ApiToken>, StoreError> {
+        self.check_serves()?;
         let id = TokenId::new(fresh_id());
         let token = ApiToken { id, name, role, hash, created_at: clock::now(), created_by };
         self.put_token(NewToken { token, condition: TokenCondition::Always }).await
@@ -118,6 +130,7 @@ impl CatalogHandle {
     /// # Errors
     /// [`StoreError`].
     pub async fn revoke_token(&self, id: TokenId) -> Result<Arc<ApiToken>, StoreError> {
+        self.check_serves()?;
         match self.propose(Command::RevokeToken { id }).await? {
             Outcome::Token(token) => Ok(token),
             outcome => Err(unexpected(&outcome)),
@@ -142,6 +155,24 @@ impl CatalogHandle {
             return Ok(known);
         }
         self.put_token(operator_token(hash, TokenCondition::NewSecret)).await
+    }
+
+    /// Repeats a change that the node owes from its start on, such as [`Self::ensure_administrator`], until the cluster has
+    /// stored it. Waits while the node does not serve, for example because it has still to join or nobody leads; then the
+    /// state that `attempt` looks at is that of the cluster. `what` names the change in the log. On a node that ends before
+    /// it ever served this never resolves, so its owner drops it then.
+    ///
+    /// # Errors
+    /// [`StoreError`] that will not pass: the change is against the rules, or the node is shutting down.
+    pub async fn until_stored<T, Attempt>(
+        &self,
+        what: &str,
+        attempt: impl FnMut() -> Attempt,
+    ) -> Result<T, StoreError>
+    where
+        Attempt: Future<Output = Result<T, StoreError>>,
+    {
+        duty::until_stored(self.lease.clone(), what, attempt).await
     }
 
     /// Puts the configured limits in force unless they are already.
@@ -189,6 +220,16 @@ impl CatalogHandle {
         }
     }
 
+    /// A node that is no part of its cluster now takes no changes from people, though a leader may still be in reach: what
+    /// it answered could be overtaken by what the others do without it. Reads are served; they may be old.
+    fn check_serves(&self) -> Result<(), StoreError> {
+        if self.lease.is_valid() {
+            return Ok(());
+        }
+        let reason = "this node has lost its cluster".to_owned();
+        Err(StoreError::Unavailable { reason, may_have_applied: false })
+    }
+
     async fn put_token(&self, new: NewToken) -> Result<Arc<ApiToken>, StoreError> {
         match self.propose(Command::CreateToken(new)).await? {
             Outcome::Token(token) => Ok(token),
@@ -211,6 +252,6 @@ fn operator_token(hash: TokenHash, condition: TokenCondition) -> NewToken {
 
 /// The catalog answers every kind of command with its kind of outcome, so this cannot happen; it is an error rather
 /// than a panic because the change was made.
-fn unexpected(outcome: &Outcome) -> StoreError {
+pub(super) fn unexpected(outcome: &Outcome) -> StoreError {
     StoreError::Unavailable { reason: format!("unexpected outcome {outcome:?}"), may_have_applied: true }
 }

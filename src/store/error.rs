@@ -1,6 +1,6 @@
 //! The errors of the store.
 
-use rookery_cluster::{CommandOutcome, ProposeError, StartError};
+use rookery_cluster::{CommandOutcome, ProposeError, StartError, UnavailableReason};
 
 use crate::domain::catalog::Rejection;
 
@@ -34,6 +34,12 @@ pub enum StoreError {
         /// Bytes that must stay free.
         reserve_bytes: u64,
     },
+    /// No node leads the cluster, or this node cannot reach the one that does. Trying again later helps.
+    #[error("no leader can be reached")]
+    NoLeader {
+        /// Whether the change may still take effect.
+        may_have_applied: bool,
+    },
     /// The node cannot store now.
     #[error("cannot store now: {reason}")]
     Unavailable {
@@ -47,6 +53,16 @@ pub enum StoreError {
     Closing,
 }
 
+impl StoreError {
+    /// Whether the change may have taken effect, or may still do so, although this error was returned.
+    pub const fn may_have_applied(&self) -> bool {
+        matches!(
+            self,
+            Self::NoLeader { may_have_applied: true } | Self::Unavailable { may_have_applied: true, .. }
+        )
+    }
+}
+
 impl From<ProposeError> for StoreError {
     fn from(error: ProposeError) -> Self {
         match error {
@@ -56,6 +72,9 @@ impl From<ProposeError> for StoreError {
             ProposeError::CommandTooLarge { bytes, max } => Self::TooLarge { bytes, bytes_max: max },
             ProposeError::StorageFull { free_bytes, reserve_bytes } => {
                 Self::StorageFull { free_bytes, reserve_bytes }
+            }
+            ProposeError::Unavailable { reason: UnavailableReason::NoLeader, outcome } => {
+                Self::NoLeader { may_have_applied: outcome == CommandOutcome::Unknown }
             }
             ProposeError::Unavailable { reason, outcome } => Self::Unavailable {
                 reason: reason.to_string(),
@@ -72,7 +91,4 @@ pub enum OpenError {
     /// The data directory or what is in it.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// The configured limits could not be written.
-    #[error("cannot store the configured limits: {0}")]
-    Limits(#[source] StoreError),
 }

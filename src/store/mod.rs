@@ -7,16 +7,22 @@
 //! no actor and no socket. Lock order: the catalog's lock before any lock of an [`replica::ApplyObserver`].
 
 pub mod catalog;
+mod duty;
 pub mod error;
 pub mod open;
 pub mod replica;
+pub mod sessions;
 pub mod wire;
 
 pub use catalog::{CatalogHandle, MutationContext, fresh_id};
 pub use error::{OpenError, StoreError};
 pub use open::{Store, StoreOptions, open};
 pub use replica::ApplyObserver;
-pub use rookery_cluster::{NodeState, NodeStatus};
+pub use rookery_cluster::{
+    AskError, Barrier, BoxFuture, EffectGuard, Effects, Lease, LinkLoad, LinkSource, Links, Member,
+    MemberRole, NoPeers, NodeState, NodeStatus, PeerOptions, PeerService, Standing,
+};
+pub use sessions::{ChangedSubscriptions, OpenedSession};
 
 #[cfg(test)]
 mod tests;

@@ -1,18 +1,23 @@
 //! Opening and closing the store.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rookery_cluster::{Effects, NoPeers, Node, NodeOptions, NodeStatus, SnapshotError};
+use bytes::Bytes;
+use rookery_cluster::{
+    AskError, Barrier, Effects, Lease, Links, Member, Node, NodeOptions, NodeStatus, PeerService,
+    SnapshotError,
+};
 use tokio::sync::watch;
 
 use super::catalog::CatalogHandle;
-use super::error::{OpenError, StoreError};
+use super::duty::{Background, put_limits};
+use super::error::OpenError;
 use super::replica::{ApplyObserver, CatalogReplica};
 use crate::domain::quota::CatalogLimits;
 
 /// What the store is opened with.
-#[derive(Clone)]
 pub struct StoreOptions {
     /// Options of the replication node: directory, queue limits, when to make snapshots.
     pub node: NodeOptions,
@@ -32,37 +37,62 @@ impl StoreOptions {
 pub struct Store {
     node: Node<CatalogReplica>,
     catalog: CatalogHandle,
+    effects: Arc<Effects>,
+    _limits: Option<Background>,
 }
 
-/// Opens a data directory, or makes one, and reads everything that was ever acknowledged. Commands that are read from
-/// the log are applied as always, so `observer` sees their events too.
+/// Opens a data directory, or makes one, and reads everything that was ever acknowledged and is known to be. Commands
+/// that are read from the log are applied as always, so `observer` sees their events too; it holds them back in
+/// `effects` while they have to have effects on this node. `peers` serves the other nodes of the cluster.
+///
+/// Needs no leader. The configured limits are put in force at once if that is possible, else when it is.
 ///
 /// Must run on the tokio runtime that the store shall live on.
 ///
 /// # Errors
 /// [`OpenError`]; a damaged file is always an error.
-pub async fn open(options: StoreOptions, observer: Arc<dyn ApplyObserver>) -> Result<Store, OpenError> {
+pub async fn open(
+    options: StoreOptions,
+    observer: Arc<dyn ApplyObserver>,
+    effects: Arc<Effects>,
+    peers: Arc<dyn PeerService>,
+) -> Result<Store, OpenError> {
     let replica = Arc::new(CatalogReplica::new(observer));
-    let node = Node::start(options.node, Arc::clone(&replica), Effects::new(), Arc::new(NoPeers)).await?;
-    let catalog = CatalogHandle::new(replica, node.proposer());
-    match catalog.ensure_limits(options.limits).await {
-        Ok(()) => {}
-        // A full disk must not keep the node from serving what it has.
-        Err(error @ StoreError::StorageFull { .. }) => {
-            tracing::warn!(%error, "the configured limits of the catalog are not in force");
-        }
-        Err(error) => {
-            node.shutdown().await;
-            return Err(OpenError::Limits(error));
-        }
-    }
-    Ok(Store { node, catalog })
+    let node = Node::start(options.node, Arc::clone(&replica), Arc::clone(&effects), peers).await?;
+    let catalog = CatalogHandle::new(replica, node.proposer(), node.lease());
+    let limits = put_limits(&catalog, node.lease(), options.limits).await;
+    Ok(Store { node, catalog, effects, _limits: limits })
 }
 
 impl Store {
     /// The handle to the catalog.
     pub fn catalog(&self) -> CatalogHandle {
         self.catalog.clone()
+    }
+
+    /// Whether this node may serve clients.
+    pub fn lease(&self) -> Lease {
+        self.node.lease()
+    }
+
+    /// Waits until an entry of the log is in effect on all nodes.
+    pub fn barrier(&self) -> Barrier {
+        self.node.barrier()
+    }
+
+    /// The links to the other nodes.
+    pub fn links(&self) -> Links {
+        self.node.links()
+    }
+
+    /// Where the listener for other nodes listens; `None` if the node runs alone.
+    pub fn peer_address(&self) -> Option<SocketAddr> {
+        self.node.peer_address()
+    }
+
+    /// Which entries are in effect on this node.
+    pub fn effects(&self) -> &Arc<Effects> {
+        &self.effects
     }
 
     /// The replication node's status, now and whenever it changes.

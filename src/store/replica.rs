@@ -64,7 +64,19 @@ impl Replica for CatalogReplica {
         commands.iter().map(|command| self.apply_one(index, command)).collect()
     }
 
-    fn node_changed(&self, _index: u64, _change: NodeChange) {}
+    fn node_changed(&self, index: u64, change: NodeChange) {
+        let (node_id, epoch) = match change {
+            NodeChange::Registered { node_id, epoch } => (node_id, Some(epoch)),
+            NodeChange::GivenUp { node_id, .. } => (node_id, None),
+        };
+        let node = u32::try_from(node_id).expect("identifiers of nodes are counted from 1");
+        let mut events = Vec::new();
+        let mut catalog = self.catalog.write();
+        catalog.node_changed(index, node, epoch, &mut events);
+        for event in &events {
+            self.observer.applied(&catalog, index, event);
+        }
+    }
 
     fn view(&self) -> Box<dyn SnapshotView> {
         Box::new(View(self.catalog.read().clone()))

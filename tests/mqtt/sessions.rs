@@ -4,7 +4,7 @@ use rookery_harness::{
     client::{Client, Outcome},
     fixture::{Fixture, Role, unique_client_id},
     packet::{self, Connect, Message, Packet},
-    runtime::run,
+    runtime::{run, within},
     tls::TlsOptions,
 };
 
@@ -48,9 +48,23 @@ fn device_takes_over_its_own_client_identifier() {
     });
 }
 
+/// Connects with an identifier that others fight for, until the server lets one in.
+async fn connected_at_last(fixture: &Fixture<'_>, connect: &Connect) -> Client {
+    let trying = async {
+        loop {
+            let mut client = opened(fixture, Role::D1).await;
+            match client.connect(connect).await {
+                0 => return client,
+                code => assert_eq!(code, 3, "slowed down"),
+            }
+        }
+    };
+    within("the server to let one in", trying).await
+}
+
 /// Each end of a session let all who waited for it begin again: the square of their number in steps.
 #[test]
-fn a21_of_many_connections_with_one_identifier_the_newest_stays() {
+fn a21_of_many_connections_with_one_identifier_one_stays() {
     run(async {
         let fixture = fixture().await;
         let connect = Connect::new(&unique_client_id());
@@ -64,11 +78,45 @@ fn a21_of_many_connections_with_one_identifier_the_newest_stays() {
         for rival in &mut rivals {
             rival.next().await;
         }
-        let mut newest = fixture.connect_with(Role::D1, &connect).await;
+        let mut newest = connected_at_last(&fixture, &connect).await;
         for rival in &mut rivals {
             while rival.next().await.is_some() {}
         }
         newest.fence().await;
+    });
+}
+
+/// Two clients with one identifier that throw each other out for ever kept the log busy.
+#[test]
+fn a21_a_takeover_war_is_slowed_down_and_the_session_that_there_is_lives_on() {
+    run(async {
+        let fixture = fixture().await;
+        let connect = Connect::new(&unique_client_id());
+        let mut holder = fixture.connect_with(Role::D1, &connect).await;
+        let (mut accepted, mut refused) = (0, 0);
+        for _ in 0..200 {
+            let mut rival = opened(&fixture, Role::D1).await;
+            match rival.connect(&connect).await {
+                0 => {
+                    holder.expect_closed().await;
+                    holder = rival;
+                    accepted += 1;
+                }
+                code => {
+                    assert_eq!(code, 3, "it may come again");
+                    holder.fence().await;
+                    refused += 1;
+                }
+            }
+            if refused >= 20 {
+                break;
+            }
+        }
+        assert!(accepted >= 20 && refused > 0, "{accepted} were accepted and {refused} refused");
+        // Another client of the same device is not concerned, and the war may end.
+        fixture.connect(Role::D1).await.fence().await;
+        drop(holder);
+        connected_at_last(&fixture, &connect).await.fence().await;
     });
 }
 

@@ -157,7 +157,8 @@ fn full_disk_refuses_writes_and_recovers() {
         let mut device = fixture.connect(Role::D1).await;
         let mut backend = fixture.subscriber(Role::R, &events).await;
         device.publish(&state, b"before").await;
-        disk.fill();
+        // The reserve is a twentieth of the disk: less than that is free, and more than the half that is kept for sessions.
+        disk.fill(9 << 20);
         let status = refused_write(&fixture).await;
         assert!(
             status.message().contains("disk is full"),
@@ -168,7 +169,7 @@ fn full_disk_refuses_writes_and_recovers() {
         let status = status.expect_err("the message cannot be stored");
         assert!(status.message().contains("disk is full"), "{}", status.message());
 
-        // Reads and traffic that needs no disk go on.
+        // Reads go on, and so do sessions and traffic that needs no disk.
         fixture.api.device(fixture.entity(Role::D1)).await.expect("reads are served");
         device.publish(&events, b"live").await;
         assert_eq!(backend.receive_exactly(1).await[0].text(), "live");
@@ -185,6 +186,15 @@ fn full_disk_refuses_writes_and_recovers() {
         node.wait_for_log(|line| what.iter().all(|part| line.contains(part)), what[0]);
         assert_eq!(ops::get(&node, "/readyz").0, 200, "no reason to send clients away");
 
+        // Not a byte is free: new sessions cannot be stored any more, and those that there are go on.
+        disk.free();
+        let mut device = fixture.connect(Role::D1).await;
+        disk.fill(0);
+        refused_connect(&fixture).await;
+        device.publish(&events, b"still live").await;
+        assert_eq!(backend.receive_exactly(1).await[0].text(), "still live");
+        drop(device);
+
         disk.free();
         let mut created = fixture.api.create_device(fixture.entity(Role::R), &[]).await;
         let recovering = async {
@@ -199,6 +209,23 @@ fn full_disk_refuses_writes_and_recovers() {
     });
     drop(node);
     remounted_data_is_whole(&disk.path().join("data"));
+}
+
+/// Connects until a session finds no room: the log may have a little of its own.
+async fn refused_connect(fixture: &Fixture<'_>) {
+    let options = TlsOptions::with(fixture.certificate(Role::D1).await);
+    let connecting = async {
+        loop {
+            let address = fixture.node.address("mqtts");
+            let client = Client::tls(address, &fixture.node.ca_pem(), &options).await;
+            let mut client = client.expect("the handshake succeeds");
+            match client.connect(&Connect::new(&unique_client_id())).await {
+                0 => client.disconnect().await,
+                code => return assert_eq!(code, 3, "server unavailable"),
+            }
+        }
+    };
+    within("a session to find no room", connecting).await;
 }
 
 /// Writes until the full disk is noticed: the log may have a little room of its own.

@@ -220,8 +220,13 @@ mod tests {
         for index in 0..count {
             // Not compressible, so that the record is as long on disk.
             let command: Vec<u8> = (0..bytes).map(|_| rand::random()).collect();
-            let group =
-                Group { node_id: 1, incarnation: 1, first_sequence: index, commands: vec![command.into()] };
+            let group = Group {
+                node_id: 1,
+                incarnation: 1,
+                first_sequence: index,
+                commands: vec![command.into()],
+                after_sequence: 0,
+            };
             let payload =
                 EntryPayload::Normal(Payload(Arc::new(Batch { groups: vec![group], system: None })));
             let log_id = LogId::new(CommittedLeaderId::new(1, 1), index);

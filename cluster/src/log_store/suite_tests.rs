@@ -1,15 +1,17 @@
 //! The Raft library's own storage conformance suite, run against the log and the state machine together.
 
 use std::io::{Read, Write};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use openraft::testing::{StoreBuilder, Suite};
 use tempfile::TempDir;
 
 use super::LogStore;
+use crate::applied::Applied;
 use crate::disk::{DiskGuard, StatvfsProbe};
-use crate::proposer::batcher::Origin;
+use crate::place::Place;
+use crate::proposer::Origin;
 use crate::raft::{StorageError, TypeConfig};
 use crate::replica::{Replica, RestoreError, SnapshotView};
 use crate::snapshot::store::SnapshotStore;
@@ -66,14 +68,16 @@ impl StoreBuilder<TypeConfig, LogStore, StateMachine<Empty>, Guard> for Builder 
         let guard = DiskGuard::new(Arc::new(StatvfsProbe), dir.path(), Some(0)).unwrap();
         let (snapshots, _none) = SnapshotStore::open(dir.path(), "suite", 1, Arc::new(guard)).unwrap();
         let origin = Origin { node_id: 1, incarnation: 1 };
-        let machine = Machine::new(
-            Arc::new(Empty),
-            Arc::default(),
-            Arc::new(snapshots),
+        let place = Place {
+            cluster_id: "suite".to_owned(),
             origin,
-            crate::Effects::new(),
-            crate::Barrier::default(),
-        );
+            snapshots: Arc::new(snapshots),
+            credentials: None,
+        };
+        let place = Arc::new(OnceLock::from(place));
+        let applied =
+            Applied::new(Arc::clone(&place), crate::Effects::new(), Arc::default(), crate::Links::default());
+        let machine = Machine::new(Arc::new(Empty), Arc::default(), place, applied);
         let machine = Arc::new(machine).next_generation();
         Ok((Guard { log: log.clone(), _dir: dir }, log, machine))
     }

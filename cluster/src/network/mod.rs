@@ -1,72 +1,35 @@
-//! The link between the Raft cores of a cluster's nodes.
+//! How the nodes of a cluster talk to each other: the peer listener, the kept channels to other nodes, and the calls that
+//! replication makes over them.
 //!
-//! This is the only place that will know how one node calls another. A node of this version runs alone: it is its
-//! cluster's only voter, so the Raft core has nobody to call. Should a membership name other nodes all the same, they
-//! are reported as unreachable, which the Raft core treats like a cut cable.
+//! [`server`] accepts TLS connections and knows from their certificate who calls ([`authenticated`]); [`admission`] decides
+//! who may; [`channels`] dials and keeps connections; [`raft_client`] and [`raft_server`] carry the Raft library's calls,
+//! whose types [`convert`] turns into messages; [`ask`] carries questions of the owner of the node.
 
-use std::future::Future;
+pub(crate) mod admission;
+pub(crate) mod ask;
+pub(crate) mod channels;
+pub(crate) mod convert;
+pub(crate) mod dial;
+pub(crate) mod raft_client;
+pub(crate) mod raft_server;
+pub(crate) mod server;
+mod snapshot_intake;
 
-use openraft::error::{Fatal, RPCError, RaftError, ReplicationClosed, StreamingError, Unreachable};
-use openraft::network::{RPCOption, RaftNetwork, RaftNetworkFactory};
-use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,
-};
+pub(crate) use admission::{Admission, authenticated};
+pub(crate) use channels::{ChannelError, Channels, Purpose};
 
-use crate::raft::{Peer, Snapshot, TypeConfig, Vote};
+use std::time::Duration;
 
-/// There is no link to other nodes in this configuration.
-#[derive(Debug, thiserror::Error)]
-#[error("this node has no link to node {target}: it runs alone")]
-struct NoLink {
-    target: u64,
-}
-
-/// Makes the clients of a node that runs alone.
-pub(crate) struct LoneNode;
-
-/// Answers for one peer that cannot be reached.
-pub(crate) struct Unlinked {
-    target: u64,
-}
-
-impl Unlinked {
-    fn unreachable(&self) -> Unreachable {
-        Unreachable::new(&NoLink { target: self.target })
-    }
-}
-
-impl RaftNetworkFactory<TypeConfig> for LoneNode {
-    type Network = Unlinked;
-
-    async fn new_client(&mut self, target: u64, _peer: &Peer) -> Unlinked {
-        Unlinked { target }
-    }
-}
-
-impl RaftNetwork<TypeConfig> for Unlinked {
-    async fn append_entries(
-        &mut self,
-        _request: AppendEntriesRequest<TypeConfig>,
-        _option: RPCOption,
-    ) -> Result<AppendEntriesResponse<u64>, RPCError<u64, Peer, RaftError<u64>>> {
-        Err(self.unreachable().into())
-    }
-
-    async fn vote(
-        &mut self,
-        _request: VoteRequest<u64>,
-        _option: RPCOption,
-    ) -> Result<VoteResponse<u64>, RPCError<u64, Peer, RaftError<u64>>> {
-        Err(self.unreachable().into())
-    }
-
-    async fn full_snapshot(
-        &mut self,
-        _vote: Vote,
-        _snapshot: Snapshot,
-        _cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
-        _option: RPCOption,
-    ) -> Result<SnapshotResponse<u64>, StreamingError<TypeConfig, Fatal<u64>>> {
-        Err(StreamingError::Unreachable(self.unreachable()))
-    }
-}
+/// Largest message that a node accepts from another one.
+pub(crate) const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// An idle or stuck connection is probed this often, from both ends.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(1);
+/// A connection whose probe is not answered for this long is given up. Together with the interval well below a lease.
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Bytes of one call that may be on their way; a full message of replication fits, and what a link has on the wire mostly.
+const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+/// Largest frame that the listener accepts. A frame is written at once, and its payload not cut into pieces, so that TLS
+/// gets full records.
+const FRAME_BYTES_MAX: u32 = 1024 * 1024;
+/// Bytes of all calls of one connection that may be on their way.
+const CONNECTION_WINDOW_BYTES: u32 = 8 * 1024 * 1024;

@@ -1,22 +1,39 @@
 //! How commands enter the log.
 //!
-//! [`queue`] bounds what waits, [`batcher`] forms log entries of whatever waits as soon as one of the window's slots
-//! is free (no timer: an idle node proposes at once, a busy one batches by itself), [`pending`] holds the callers
-//! until their command was applied here. Order: commands submitted by one caller are applied in that order.
+//! [`queue`] bounds what waits, [`driver`] forms batches of whatever waits as soon as one of the window's slots
+//! is free (no timer: an idle node proposes at once, a busy one batches by itself) and gets them into the log by a [`lane`]
+//! to the leader, [`window`] knows what is not applied yet, [`pending`] holds the callers until their command was applied
+//! here. [`intake`] is the other end of a lane. Order: commands submitted by one caller are applied in that order.
+//!
+//! A batch leaves the window when it was applied on this node, so a change of the leader, a lost stream and a leader that
+//! steps down all mean the same: send the window again, to whoever leads then. The replicated dedup table sees to it that
+//! nothing takes effect twice, and that nothing is skipped over ([`crate::dedup`]).
 
-pub(crate) mod batcher;
+pub(crate) mod driver;
+pub(crate) mod intake;
+pub(crate) mod lane;
 pub(crate) mod pending;
 pub(crate) mod queue;
+pub(crate) mod system;
+pub(crate) mod window;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
+use crate::disk::Importance;
 use crate::error::{CommandOutcome, ProposeError, UnavailableReason};
 use crate::replica::Replica;
 use pending::Waiter;
 use queue::Queue;
+
+/// The process that commands are tagged with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Origin {
+    pub(crate) node_id: u64,
+    pub(crate) incarnation: u64,
+}
 
 /// A handle to propose commands; clones are cheap and stay valid until the node ends, then they answer
 /// [`ProposeError::Closing`].
@@ -62,6 +79,16 @@ impl<R: Replica> Proposer<R> {
         command: Bytes,
         on_done: impl FnOnce(Result<R::Response, ProposeError>) + Send + 'static,
     ) {
-        self.queue.submit(command, Waiter::new(on_done));
+        self.queue.submit(command, Importance::Ordinary, Waiter::new(on_done));
+    }
+
+    /// Proposes like [`Self::try_submit`], and is refused for lack of space only when half of the reserve is used up: for
+    /// commands without which clients that are there could not go on. They are small and few compared with the reserve.
+    pub fn try_submit_essential(
+        &self,
+        command: Bytes,
+        on_done: impl FnOnce(Result<R::Response, ProposeError>) + Send + 'static,
+    ) {
+        self.queue.submit(command, Importance::Essential, Waiter::new(on_done));
     }
 }

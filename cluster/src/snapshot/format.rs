@@ -17,7 +17,7 @@ use std::path::Path;
 use prost::Message;
 use sha2::{Digest, Sha256};
 
-use crate::disk::DiskGuard;
+use crate::disk::{DiskGuard, Importance};
 use crate::record::SnapshotHeader;
 use crate::replica::SnapshotView;
 
@@ -197,7 +197,9 @@ struct Guarded<'a, T> {
 impl<T: Write> Write for Guarded<'_, T> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.unchecked >= GUARD_BYTES {
-            self.guard.admit(self.unchecked).map_err(|_below| io::ErrorKind::StorageFull)?;
+            self.guard
+                .admit(self.unchecked, Importance::Ordinary)
+                .map_err(|_below| io::ErrorKind::StorageFull)?;
             self.unchecked = 0;
         }
         let count = self.inner.write(bytes)?;

@@ -38,6 +38,12 @@ async fn below_the_reserve_writes_are_refused_until_space_returns() {
     assert_eq!(refused, Err(ProposeError::StorageFull { free_bytes, reserve_bytes }));
     assert_eq!(node.snapshot_now().await, Err(SnapshotError::StorageFull { free_bytes, reserve_bytes }));
     assert!(register.contains(1) && !register.contains(2), "reads go on");
+    let (done, answered) = tokio::sync::oneshot::channel();
+    node.proposer().try_submit_essential(command(4, 8), |result| {
+        let _gone = done.send(result.is_ok());
+    });
+    assert_eq!(answered.await, Ok(true), "an essential command may use half of the reserve");
+    assert!(register.contains(4));
 
     probe.0.store(500 * MIB, Ordering::SeqCst);
     node.propose(command(3, 8)).await.unwrap();

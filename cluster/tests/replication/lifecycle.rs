@@ -97,13 +97,16 @@ async fn a_restart_continues_from_the_snapshot() {
 async fn snapshots_are_made_by_entries_and_by_bytes_and_two_are_kept() {
     for by_bytes in [false, true] {
         let dir = tempfile::tempdir().unwrap();
-        let mut limited = options(dir.path());
-        limited.kept_entries = 5;
-        match by_bytes {
-            true => limited.snapshot_log_bytes = 10_000,
-            false => limited.snapshot_entries = 20,
-        }
-        let (node, _) = start(limited.clone()).await;
+        let limited = || {
+            let mut limited = options(dir.path());
+            limited.kept_entries = 5;
+            match by_bytes {
+                true => limited.snapshot_log_bytes = 10_000,
+                false => limited.snapshot_entries = 20,
+            }
+            limited
+        };
+        let (node, _) = start(limited()).await;
         let mut seen = Vec::new();
         for number in 0.. {
             node.propose(command(number, 1_000)).await.unwrap();
@@ -117,7 +120,7 @@ async fn snapshots_are_made_by_entries_and_by_bytes_and_two_are_kept() {
         }
         node.shutdown().await;
         assert!(snapshots(dir.path()).len() <= 2);
-        let (node, register) = start(limited).await;
+        let (node, register) = start(limited()).await;
         assert!(register.len() > 30 && register.repeated().is_empty());
         node.shutdown().await;
     }

@@ -38,6 +38,7 @@ pub fn start(
     link.read_bytes_max.set(environment.settings.connect_bytes_max);
     let lane = lane::current();
     let mut lane = lane.borrow_mut();
+    lane.serve_under(&environment.lease);
     let slot = lane.insert(Rc::clone(&link));
     if let Some(outbox) = lane.get(slot.into()) {
         let ticks = environment.settings.connect_timeout.as_millis() / u128::from(TICK_MS);

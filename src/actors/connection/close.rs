@@ -7,13 +7,14 @@ use std::time::Duration;
 use actix::prelude::{ActorContext, Context};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::{ConnectionActor, Flow, Phase};
+use super::{ConnectionActor, Flow, Phase, Session};
 use crate::actors::close::CloseReason;
 use crate::actors::lane::link::Link;
-use crate::actors::lane::{self, flusher};
+use crate::actors::lane::{self, LaneState, flusher};
 use crate::actors::log;
 use crate::actors::post::post_always;
-use crate::actors::registry::Detach;
+use crate::actors::registry::DeviceDisconnected;
+use crate::actors::tenure::Tenure;
 use crate::mqtt::frame::{FrameLimits, next_frame};
 use crate::mqtt::packet::{ClientPacket, decode_client_packet};
 
@@ -40,7 +41,11 @@ impl ConnectionActor {
         if !matches!(reason, CloseReason::StreamEnded | CloseReason::ConnectionLost) {
             return None;
         }
-        let (tail, lane) = (self.link.tail.take(), lane::current());
+        let lane = lane::current();
+        if !lane.borrow_mut().check_lease() {
+            return None;
+        }
+        let tail = self.link.tail.take();
         let limits = FrameLimits { packet_bytes_max: self.packet_bytes_max };
         let mut rest = &tail[..];
         while let Ok(Some(frame)) = next_frame(rest, limits) {
@@ -48,9 +53,11 @@ impl ConnectionActor {
             match decode_client_packet(&frame) {
                 Ok(ClientPacket::Publish(packet)) => {
                     let mut lane = lane.borrow_mut();
-                    let flow = session.publish(&self.environment, &mut lane, self.slot, &packet);
-                    if let Flow::Close(reason) = flow {
-                        return Some(reason);
+                    match session.publish(&self.environment, &mut lane, self.slot, &packet) {
+                        Flow::Close(reason) => return Some(reason),
+                        // Nobody is left who could wait for room: the rest is lost, as if it had not arrived.
+                        Flow::Later => break,
+                        Flow::Continue | Flow::Pause => {}
                     }
                 }
                 Ok(ClientPacket::Disconnect) => return Some(CloseReason::Disconnected),
@@ -67,22 +74,21 @@ impl ConnectionActor {
         match std::mem::replace(&mut self.phase, Phase::Closed) {
             Phase::Closed => return,
             Phase::Live(mut session) => {
-                if reason.fires_will()
-                    && let Some(will) = session.will.take()
-                {
-                    // Whatever goes wrong with it, the session must leave the registry and the lane.
-                    let publish =
-                        AssertUnwindSafe(|| session.publish_will(&self.environment, &mut lane, &will));
-                    if catch_unwind(publish).is_err() {
-                        lane.handle().counters.panics.add(1);
-                    }
+                // Whatever goes wrong with it, the session must leave the log and the lane.
+                let will = AssertUnwindSafe(|| self.fire_will(&mut session, &mut lane, reason));
+                if catch_unwind(will).is_err() {
+                    lane.handle().counters.panics.add(1);
                 }
                 log::disconnected(&session.identity, &session.client_id, self.peer, reason);
-                post_always(&session.registry, Detach { slot: self.slot });
+                self.leave(&session.tenure);
+                session.space.forget(session.tenure.id);
+                if let Some(device) = session.identity.principal.device().cloned() {
+                    post_always(&session.registry, DeviceDisconnected { device });
+                }
             }
             Phase::Connecting(connecting) => {
-                if let Some(registry) = &connecting.registry {
-                    post_always(registry, Detach { slot: self.slot });
+                if let Some(tenure) = &connecting.tenure {
+                    self.leave(tenure);
                 }
                 log::ended_before_connect(self.peer, reason);
             }
@@ -93,6 +99,24 @@ impl ConnectionActor {
         drop(lane);
         if !matches!(reason, CloseReason::ConnectionLost) {
             say_goodbye(&self.link);
+        }
+    }
+
+    /// The session ends in the log, unless the log itself has ended it.
+    fn leave(&self, tenure: &Tenure) {
+        if !self.link.is_ended.get() {
+            self.environment.tenures.leave(tenure);
+        }
+    }
+
+    fn fire_will(&self, session: &mut Session, lane: &mut LaneState, reason: &CloseReason) {
+        let Some(will) = session.will.take() else { return };
+        if matches!(reason, CloseReason::NodeGone | CloseReason::Fenced)
+            || reason.fires_will() && !lane.check_lease()
+        {
+            lane.handle().counters.wills_lost.add(1);
+        } else if reason.fires_will() {
+            session.publish_will(&self.environment, lane, &will);
         }
     }
 }

@@ -1,10 +1,14 @@
 //! CONNECT: from the packet to CONNACK.
 //!
-//! The decision has three stations: the authenticator (who is it), the registry actor (may the session begin, and
-//! which older one must end), and the answer. Nothing of the client is read meanwhile; what it has sent ahead waits.
+//! The decision has four stations: the authenticator (who is it), the registry actor (does it take over too often), the
+//! log (the session begins, and which older one ends), and the answer. Nothing of the client is read meanwhile; what it has
+//! sent ahead waits. A node that must not serve refuses with code 3, so that the client looks for another.
+
+use std::sync::Arc;
 
 use actix::fut::WrapFuture;
 use actix::prelude::{ActorFutureExt, Addr, AsyncContext, Context};
+use smol_str::SmolStr;
 use zeroize::Zeroizing;
 
 use super::session::{Session, Will};
@@ -13,8 +17,11 @@ use crate::actors::authenticator::{Attempt, Decision, Identity, Refusal, Verdict
 use crate::actors::close::CloseReason;
 use crate::actors::lane::{self, LaneState};
 use crate::actors::log;
-use crate::actors::post::post;
-use crate::actors::registry::{Attach, Attached, RegistryActor};
+use crate::actors::post::offer;
+use crate::actors::registry::{Attach, Attached, RegistryActor, TAKEN_OVER_TOO_OFTEN};
+use crate::actors::reply::Reply;
+use crate::actors::space::Space;
+use crate::actors::tenure::Tenure;
 use crate::mqtt::frame::Frame;
 use crate::mqtt::packet::connect::{
     ConnectRef, ConnectReturnCode, check_client_identifier, decode_first, encode_connack,
@@ -23,12 +30,12 @@ use crate::mqtt::violation::ConnectError;
 
 /// What an accepted CONNECT asked for, kept while it is decided.
 pub struct Connecting {
-    client_id: Box<str>,
+    client_id: SmolStr,
     keep_alive_s: u16,
     will: Option<Will>,
     identity: Option<Identity>,
-    /// Where the session was asked for; it must be told if the connection ends before it is answered.
-    pub(super) registry: Option<Addr<RegistryActor>>,
+    /// The session that was asked for; it must end if the connection ends before it is answered.
+    pub(super) tenure: Option<Arc<Tenure>>,
 }
 
 /// Bytes of a packet beside its payload and topic, at most (U-M10: packet limit = payload limit + topic + 16).
@@ -57,7 +64,8 @@ impl ConnectionActor {
         if check_client_identifier(packet).is_err() {
             return self.refuse(lane, ConnectReturnCode::IdentifierRejected);
         }
-        if self.environment.is_draining() {
+        // Before anything is verified, and again when that is done.
+        if self.environment.is_draining() || self.environment.serving().is_none() {
             return self.refuse(lane, ConnectReturnCode::ServerUnavailable);
         }
         self.phase = Phase::Connecting(Box::new(Connecting {
@@ -65,7 +73,7 @@ impl ConnectionActor {
             keep_alive_s: packet.keep_alive_s,
             will: packet.will.as_ref().map(Will::from),
             identity: None,
-            registry: None,
+            tenure: None,
         }));
         let attempt = Attempt {
             username: packet.username.map(Into::into),
@@ -100,55 +108,77 @@ impl ConnectionActor {
             Ok(identity) => identity,
             Err(refusal) => return self.refuse_login(lane, &refusal),
         };
+        let Some((node, epoch)) = self.environment.serving() else {
+            return self.refuse(lane, ConnectReturnCode::ServerUnavailable);
+        };
         let registry = self.environment.directory.registry_of(&identity.principal.space(), &self.environment);
+        let tenure = Tenure::new(self.slot.session(node), epoch);
+        self.link.epoch.set(epoch);
         let attach = Attach {
-            slot: self.slot,
+            tenure: Arc::clone(&tenure),
             client_id: connecting.client_id.clone(),
             identity: identity.clone(),
             peer: self.peer,
-            reply_to: context.address(),
+            reply: Reply::new(context.address(), lane.lanes(), self.slot),
         };
         connecting.identity = Some(identity);
-        if post(&registry.address, attach).is_err() {
+        if let Err((_, attach)) = offer(&registry.address, attach) {
+            attach.reply.release();
             return self.refuse(lane, ConnectReturnCode::ServerUnavailable);
         }
-        connecting.registry = Some(registry.address);
+        connecting.tenure = Some(tenure);
         Flow::Pause
     }
 
-    /// The registry actor has taken or refused the session.
+    /// The session is open, or refused.
     pub(super) fn attached(&mut self, message: Attached, context: &mut Context<Self>) {
         let lane = lane::current();
         let mut lane = lane.borrow_mut();
-        let phase = std::mem::replace(&mut self.phase, Phase::Closed);
-        let Phase::Connecting(connecting) = phase else {
-            self.phase = phase;
-            return;
-        };
-        let (space, identity) = match (message.result, connecting.identity) {
-            (Ok(space), Some(identity)) => (space, identity),
-            (Err(refusal), _) => {
-                self.phase = Phase::Opened;
-                let flow = self.refuse_login(&mut lane, &refusal);
-                drop(lane);
-                if let Flow::Close(reason) = flow {
-                    self.close(&reason, context);
-                }
-                return;
+        let Attached { result, registry } = message;
+        let flow = match result {
+            Ok(space) => self.begin(&mut lane, space, registry),
+            Err(refusal) => {
+                let is_war = refusal.reason == TAKEN_OVER_TOO_OFTEN;
+                lane.handle().counters.takeovers_refused.add(u64::from(is_war));
+                self.refuse_login(&mut lane, &refusal)
             }
-            (Ok(_), None) => unreachable!("a session is asked for only with an identity"),
         };
+        drop(lane);
+        match flow {
+            Flow::Close(reason) => self.close(&reason, context),
+            Flow::Continue | Flow::Pause | Flow::Later => self.resume(),
+        }
+    }
+
+    /// The session begins.
+    fn begin(&mut self, lane: &mut LaneState, space: Arc<Space>, registry: Addr<RegistryActor>) -> Flow {
+        let (connecting, identity, tenure) = match std::mem::replace(&mut self.phase, Phase::Closed) {
+            Phase::Connecting(mut connecting) => {
+                match (connecting.identity.take(), connecting.tenure.take()) {
+                    (Some(identity), Some(tenure)) => (connecting, identity, tenure),
+                    _ => unreachable!("a session is asked for only with an identity"),
+                }
+            }
+            other => {
+                self.phase = other;
+                return Flow::Continue;
+            }
+        };
+        if self.environment.lease.epoch() != Some(tenure.epoch) {
+            self.phase = Phase::Connecting(Box::new(Connecting { tenure: Some(tenure), ..*connecting }));
+            return self.refuse(lane, ConnectReturnCode::ServerUnavailable);
+        }
         log::connected(&identity, self.peer, &connecting.client_id);
         self.packet_bytes_max =
             self.environment.settings.payload_bytes_max + TOPIC_BYTES_MAX + PACKET_OVERHEAD_BYTES;
         self.link.read_bytes_max.set(usize::MAX);
-        self.start_keep_alive(&mut lane, connecting.keep_alive_s);
+        self.link.is_live.set(true);
+        self.start_keep_alive(lane, connecting.keep_alive_s);
         lane.handle().counters.connects_accepted.add(1);
         lane.send_control(self.slot, |out| encode_connack(out, false, ConnectReturnCode::Accepted));
-        let session = Session::new(identity, connecting.client_id, space, message.registry, connecting.will);
-        self.phase = Phase::Live(Box::new(session));
-        drop(lane);
-        self.resume();
+        let Connecting { client_id, will, .. } = *connecting;
+        self.phase = Phase::Live(Box::new(Session::new(identity, tenure, client_id, space, registry, will)));
+        Flow::Continue
     }
 
     /// MQTT-3.1.2-24: the connection ends after one and a half times the keep-alive without a packet; 0 = never.

@@ -55,6 +55,8 @@ enum Flow {
     Continue,
     /// Stop reading until something comes back.
     Pause,
+    /// As [`Self::Pause`]; the packet was not handled, and is handled then.
+    Later,
     /// End the connection.
     Close(CloseReason),
 }
@@ -143,8 +145,12 @@ impl ConnectionActor {
     }
 
     /// Handles all complete packets; returns how many bytes they took. A reason to close is left in the link, because
-    /// closing needs the lane that is borrowed here.
+    /// closing needs the lane that is borrowed here. While the node must not serve, nothing of a live client is handled:
+    /// the bytes were read before this check, and whatever they meet comes after it.
     fn handle_packets(&mut self, lane: &mut LaneState, bytes: &[u8], context: &mut Context<Self>) -> usize {
+        if matches!(self.phase, Phase::Live(_)) && !lane.check_lease() {
+            return 0;
+        }
         let mut consumed = 0;
         while consumed < bytes.len() {
             let limits = FrameLimits { packet_bytes_max: self.packet_bytes_max };
@@ -160,6 +166,11 @@ impl ConnectionActor {
             match self.handle_packet(lane, &frame, context) {
                 Flow::Continue => {}
                 Flow::Pause => {
+                    self.link.paused.set(true);
+                    break;
+                }
+                Flow::Later => {
+                    consumed -= frame.len;
                     self.link.paused.set(true);
                     break;
                 }

@@ -11,8 +11,7 @@ use crate::actors::activity::Activity;
 use crate::actors::close::CloseReason;
 use crate::actors::environment::Environment;
 use crate::actors::lane::frame::OutgoingPayload;
-use crate::actors::lane::outbox::OwedAcknowledgement;
-use crate::actors::lane::{Control, LaneState, Target};
+use crate::actors::lane::{Control, LaneState};
 use crate::actors::permanent;
 use crate::actors::routes::{self, Route};
 use crate::actors::slot::Slot;
@@ -21,7 +20,7 @@ use crate::mqtt::packet::publish::PublishRef;
 use crate::mqtt::qos::QoS;
 
 impl Session {
-    /// Handles one PUBLISH of the client.
+    /// Handles one PUBLISH of the client, or none of it if it has to be handled later.
     pub(super) fn publish(
         &mut self,
         environment: &Arc<Environment>,
@@ -29,7 +28,20 @@ impl Session {
         slot: Slot,
         packet: &PublishRef<'_>,
     ) -> Flow {
-        lane.handle().counters.messages_received.add(1);
+        let flow = self.publish_now(environment, lane, slot, packet);
+        if !matches!(flow, Flow::Later) {
+            lane.handle().counters.messages_received.add(1);
+        }
+        flow
+    }
+
+    fn publish_now(
+        &mut self,
+        environment: &Arc<Environment>,
+        lane: &mut LaneState,
+        slot: Slot,
+        packet: &PublishRef<'_>,
+    ) -> Flow {
         if packet.qos == QoS::ExactlyOnce {
             return Flow::Close(CloseReason::QosTwo);
         }
@@ -43,14 +55,24 @@ impl Session {
                 return Flow::Close(CloseReason::PublishNotAllowed { topic: packet.topic.into() });
             }
         };
+        if !route.topic.is_permanent()
+            && let Some(node_id) = lane.congested_node(&route, packet.qos)
+        {
+            lane.wait_for_node(slot, node_id);
+            return Flow::Later;
+        }
         self.note(lane, Activity::Publish);
         if route.topic.is_permanent() {
             return self.store(environment, lane, slot, &route, packet);
         }
-        routes::deliver(lane, &route, &OutgoingPayload::new(packet.payload), packet.qos);
-        if let Some(packet_identifier) = packet.packet_identifier {
-            lane.send_puback(slot, packet_identifier, environment.settings.storing_messages_max);
-        }
+        let payload = OutgoingPayload::new(packet.payload);
+        let Some(packet_identifier) = packet.packet_identifier else {
+            routes::deliver(lane, &route, &payload, packet.qos, None);
+            return Flow::Continue;
+        };
+        let owed = lane.next_owed(slot);
+        let missing = routes::deliver(lane, &route, &payload, packet.qos, owed);
+        lane.send_puback(slot, packet_identifier, missing, environment.settings.storing_messages_max);
         Flow::Continue
     }
 
@@ -82,15 +104,12 @@ impl Session {
             permanent::store_or_deliver(environment, &self.space, &route.topic, payload, packet.qos);
             return Flow::Continue;
         };
-        self.stored_sequence += 1;
-        let sequence = self.stored_sequence;
-        let Some(outbox) = lane.get(slot.into()) else { return Flow::Continue };
-        let acknowledgement = OwedAcknowledgement { packet_identifier, waits_for: Some(sequence) };
-        outbox.owe(acknowledgement, environment.settings.storing_messages_max);
+        let Some(owed) = lane.next_owed(slot) else { return Flow::Continue };
+        lane.send_puback(slot, packet_identifier, 1, environment.settings.storing_messages_max);
         let handle = Arc::clone(&environment.lanes[usize::from(slot.lane)]);
         permanent::store(environment, &self.space, &route.topic, payload, packet.qos, move |result| {
             let result = result.map_err(|error| error.to_string());
-            handle.control(Control::Stored { target: Target::from(slot), sequence, result });
+            handle.control(Control::Stored { owed, result });
         });
         Flow::Continue
     }
@@ -103,7 +122,10 @@ impl Session {
                 let payload = Bytes::copy_from_slice(&will.payload);
                 permanent::store_or_deliver(environment, &self.space, &route.topic, payload, will.qos);
             }
-            Ok(route) => routes::deliver(lane, &route, &OutgoingPayload::new(&will.payload), will.qos),
+            Ok(route) => {
+                let payload = OutgoingPayload::new(&will.payload);
+                routes::deliver(lane, &route, &payload, will.qos, None);
+            }
             Err(_) => {
                 lane.handle().counters.wills_refused.add(1);
                 crate::actors::log::will_refused(&self.identity, &will.topic);

@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use actix::prelude::Addr;
+use smol_str::SmolStr;
 
 use crate::actors::activity::{Activity, Reporter};
 use crate::actors::authenticator::Identity;
@@ -11,6 +12,7 @@ use crate::actors::lane::LaneState;
 use crate::actors::registry::RegistryActor;
 use crate::actors::routes::Route;
 use crate::actors::space::Space;
+use crate::actors::tenure::Tenure;
 use crate::mqtt::packet::connect::WillRef;
 use crate::mqtt::qos::QoS;
 
@@ -35,8 +37,10 @@ impl From<&WillRef<'_>> for Will {
 pub struct Session {
     /// Who it is.
     pub identity: Identity,
+    /// Its place in the log.
+    pub tenure: Arc<Tenure>,
     /// Its client identifier as sent, possibly empty.
-    pub client_id: Box<str>,
+    pub client_id: SmolStr,
     /// Its topic space.
     pub space: Arc<Space>,
     /// The actor of its space.
@@ -45,8 +49,6 @@ pub struct Session {
     pub will: Option<Will>,
     /// The route of the last publish: most clients publish to one topic.
     pub(super) last_route: Option<Rc<Route>>,
-    /// Numbers the publishes to permanent topics.
-    pub(super) stored_sequence: u64,
     reporter: Option<Rc<Reporter>>,
 }
 
@@ -54,14 +56,15 @@ impl Session {
     /// A session that has just begun.
     pub fn new(
         identity: Identity,
-        client_id: Box<str>,
+        tenure: Arc<Tenure>,
+        client_id: SmolStr,
         space: Arc<Space>,
         registry: Addr<RegistryActor>,
         will: Option<Will>,
     ) -> Self {
         let reporter =
             identity.principal.device().map(|device| Reporter::new(device.clone(), registry.clone()));
-        Self { identity, client_id, space, registry, will, last_route: None, stored_sequence: 0, reporter }
+        Self { identity, tenure, client_id, space, registry, will, last_route: None, reporter }
     }
 
     /// Notes that a device is alive.

@@ -102,7 +102,7 @@ impl Stream for ReadStream {
             // Woken perhaps because the socket takes bytes again.
             lane::current().borrow_mut().mark_dirty(this.slot.index);
         }
-        if this.link.paused.get() {
+        if this.link.paused.get() || this.link.is_live.get() && lane::current().borrow().is_fenced() {
             return Poll::Pending;
         }
         if this.link.take_resumed() && !this.link.tail.borrow().is_empty() {

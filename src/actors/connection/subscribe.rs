@@ -1,9 +1,12 @@
-//! SUBSCRIBE and UNSUBSCRIBE: asked of the registry actor, answered when it has decided.
+//! SUBSCRIBE and UNSUBSCRIBE: asked of the registry actor, answered when all nodes that serve have followed.
 //!
 //! Reading pauses meanwhile, so that a PUBLISH sent after the SUBSCRIBE meets the new subscription. Messages for the
 //! session are held back, so that the SUBACK goes first, then stored messages, then live ones.
 
+use std::sync::Arc;
+
 use actix::prelude::{AsyncContext, Context};
+use smol_str::SmolStr;
 
 use super::session::Session;
 use super::{ConnectionActor, Flow};
@@ -11,8 +14,9 @@ use crate::actors::activity::Activity;
 use crate::actors::lane::frame::{OutgoingPayload, encode_acknowledged, encode_plain};
 use crate::actors::lane::{LaneState, Target};
 use crate::actors::log;
-use crate::actors::post::post;
+use crate::actors::post::{offer, post};
 use crate::actors::registry::{StoredDelivery, Subscribe, Subscribed, Unsubscribe, Unsubscribed};
+use crate::actors::reply::Reply;
 use crate::actors::slot::Slot;
 use crate::mqtt::packet::subscribe::{SubackCode, SubscribeRef, encode_suback};
 use crate::mqtt::packet::unsubscribe::{UnsubscribeRef, encode_unsuback};
@@ -28,22 +32,20 @@ impl Session {
     ) -> Flow {
         self.note(lane, Activity::Subscribe);
         lane.hold(slot);
-        let requests: Vec<(Box<str>, QoS)> = packet
+        let requests: Vec<(SmolStr, QoS)> = packet
             .requests()
             .map(|request| (request.filter.into(), request.qos.min(QoS::AtLeastOnce)))
             .collect();
-        let count = requests.len();
         let message = Subscribe {
-            slot,
+            tenure: Arc::clone(&self.tenure),
             packet_identifier: packet.packet_identifier,
             requests,
-            reply_to: context.address(),
+            reply: Reply::new(context.address(), lane.lanes(), slot),
         };
-        if post(&self.registry, message).is_ok() {
-            return Flow::Pause;
-        }
+        let Err((_, message)) = offer(&self.registry, message) else { return Flow::Pause };
         // The registry is overloaded: refusing is honest, and the client may ask again.
-        let refused = vec![SubackCode::Failure; count];
+        message.reply.release();
+        let refused = message.requests.iter().map(|_| SubackCode::Failure);
         send_suback(lane, slot, packet.packet_identifier, refused);
         lane.release(slot);
         Flow::Continue
@@ -58,16 +60,14 @@ impl Session {
     ) -> Flow {
         self.note(lane, Activity::Subscribe);
         let message = Unsubscribe {
-            slot,
+            tenure: Arc::clone(&self.tenure),
             packet_identifier: packet.packet_identifier,
             filters: packet.filters().map(Into::into).collect(),
-            reply_to: context.address(),
+            reply: Reply::new(context.address(), lane.lanes(), slot),
         };
-        if post(&self.registry, message).is_ok() {
-            return Flow::Pause;
-        }
-        // UNSUBACK cannot refuse (MQTT-3.10.4-4), so the session ends with what it could not end.
-        Flow::Close(crate::actors::close::CloseReason::Internal)
+        // UNSUBACK cannot refuse (MQTT-3.10.4-4), so the session ends with what it could not end: the reply sees to it.
+        let _ = post(&self.registry, message);
+        Flow::Pause
     }
 
     /// The registry actor has decided on a SUBSCRIBE.
@@ -77,7 +77,7 @@ impl Session {
             .iter()
             .zip(&message.codes)
             .filter(|(_, code)| **code == SubackCode::Failure)
-            .map(|((filter, _), _)| &**filter)
+            .map(|((filter, _), _)| filter.as_str())
             .collect();
         if !refused.is_empty() {
             lane.handle().counters.filters_refused.add(refused.len() as u64);

@@ -5,14 +5,24 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use rookery_cluster::Lease;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
 
 use super::*;
+
+mod forwarding;
+mod sessions;
+
 use crate::actors::authenticator::Authenticator;
 use crate::actors::directory::Directory;
-use crate::actors::environment::Settings;
+use crate::actors::environment::{Settings, Standing};
+use crate::actors::forward::BACKLOG_BYTES_MAX;
+use crate::actors::forward::fixture::FakeLinks;
+use crate::actors::forward::wire::ChunkWriter;
 use crate::actors::lane::OutboxLimits;
 use crate::actors::observer::Observer;
+use crate::actors::own_node::OwnNode;
+use crate::actors::peer::Peers;
 use crate::actors::registry::StoredDelivery;
 use crate::clock;
 use crate::domain::catalog::{Change, Command, CreateBroker, Mutation, NewCertificate, NewCredentials};
@@ -43,6 +53,10 @@ const LIMITS: OutboxLimits = OutboxLimits {
 struct World {
     environment: Arc<Environment>,
     certificate: PeerCertificate,
+    /// The links to other nodes.
+    links: FakeLinks,
+    /// This node as others see it.
+    peers: Peers,
     _store: store::Store,
     _directory: tempfile::TempDir,
 }
@@ -52,14 +66,35 @@ impl World {
         Self::with_passwords(VerifierSettings::default()).await
     }
 
+    /// A node that has lost its cluster.
+    async fn fenced() -> Self {
+        Self::with(VerifierSettings::default(), Some(Lease::default())).await
+    }
+
     async fn with_passwords(passwords: VerifierSettings) -> Self {
+        Self::with(passwords, None).await
+    }
+
+    async fn with(passwords: VerifierSettings, lease: Option<Lease>) -> Self {
         let temporary = tempfile::tempdir().expect("a temporary directory");
         let lanes = lane::lanes(1);
-        lane::install(0, &lanes, LIMITS);
-        let directory = Arc::new(Directory::new(vec![actix_rt::Arbiter::current()]));
-        let observer = Observer { lanes: lanes.clone(), directory: Arc::clone(&directory) };
+        let links = FakeLinks::default();
+        let forwarding = links.forwarding(BACKLOG_BYTES_MAX);
+        lane::install(0, &lanes, LIMITS, Arc::clone(&forwarding));
+        let own_node = OwnNode::default();
+        let directory = Arc::new(Directory::new(own_node.clone(), vec![actix_rt::Arbiter::current()]));
+        let effects = store::Effects::new();
+        let observer = Observer {
+            lanes: lanes.clone(),
+            directory: Arc::clone(&directory),
+            effects: Arc::clone(&effects),
+            topics: TopicOptions::default(),
+        };
         let options = StoreOptions::new(temporary.path().join("raft"), "test".to_owned());
-        let store = store::open(options, Arc::new(observer)).await.expect("an empty store opens");
+        let store = store::open(options, Arc::new(observer), effects, Arc::new(store::NoPeers))
+            .await
+            .expect("an empty store opens");
+        own_node.set(u32::try_from(store.status().borrow().node_id).expect("a small number"));
         let catalog = store.catalog();
         let certificate = PeerCertificate { digest: [7; 32], fingerprint: Fingerprint::from_sha1(&[7; 20]) };
         catalog.propose(Command::Mutate(create_broker(&certificate))).await.expect("the broker is created");
@@ -76,8 +111,18 @@ impl World {
             retain_flag_on_stored: true,
             topics: TopicOptions::default(),
         };
-        let environment = Arc::new(Environment::new(lanes, catalog, directory, authenticator, settings));
-        Self { environment, certificate, _store: store, _directory: temporary }
+        let standing = Standing { lease: lease.unwrap_or_else(|| store.lease()), barrier: store.barrier() };
+        let environment = Arc::new(Environment::new(
+            (lanes, forwarding),
+            catalog,
+            directory,
+            authenticator,
+            settings,
+            standing,
+        ));
+        let peers = Peers::new(Arc::clone(&environment.lanes), Arc::clone(&environment.forwarding));
+        peers.serve(&environment);
+        Self { environment, certificate, links, peers, _store: store, _directory: temporary }
     }
 
     fn accept(&self, transport: Box<dyn crate::actors::lane::buffer::Transport>) {
@@ -434,7 +479,8 @@ async fn every_byte_received_is_counted_once() {
 /// A session that subscribed to more than its queue holds was closed, asked again, and was closed again, for ever.
 #[tokio::test]
 async fn stored_messages_that_do_not_fit_are_left_out_and_leave_room_for_live_ones() {
-    let mut lane = LaneState::new(0, lane::lanes(1), LIMITS);
+    let mut lane =
+        LaneState::new(0, lane::lanes(1), LIMITS, FakeLinks::default().forwarding(BACKLOG_BYTES_MAX));
     let (_near, far) = tokio::io::duplex(64);
     let link = Rc::new(Link::new(Box::new(far)));
     let slot = lane.insert(Rc::clone(&link));

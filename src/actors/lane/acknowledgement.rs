@@ -6,6 +6,7 @@ use super::frame::AcknowledgedFrame;
 use super::inbox::Target;
 use super::outbox::OwedAcknowledgement;
 use super::state::LaneState;
+use crate::actors::forward::outgoing::OwedPlace;
 use crate::actors::slot::Slot;
 use crate::mqtt::packet::acknowledge::encode_puback;
 use crate::mqtt::qos::PacketIdentifier;
@@ -55,41 +56,62 @@ impl LaneState {
         }
     }
 
-    /// Answers a PUBLISH with PUBACK, in order: after those that wait for the disk, if any. The socket is not read
-    /// while `owed_max` or more are owed.
-    pub fn send_puback(&mut self, slot: Slot, packet_identifier: PacketIdentifier, owed_max: usize) {
-        let Some(outbox) = self.get(Target::from(slot)) else { return };
-        if outbox.acknowledgements.as_ref().is_some_and(|state| !state.owed.is_empty()) {
-            outbox.owe(OwedAcknowledgement { packet_identifier, waits_for: None }, owed_max);
-        } else {
+    /// The place that the PUBACK of a PUBLISH will have among those that are owed, if it has to be owed.
+    pub fn next_owed(&mut self, slot: Slot) -> Option<OwedPlace> {
+        let target = Target::from(slot);
+        self.get(target).map(|outbox| OwedPlace { target, number: outbox.next_owed() })
+    }
+
+    /// Answers a PUBLISH with PUBACK, in order: when the `missing` that have still to take the message have settled
+    /// [`Self::next_owed`], and after all that are owed already. The socket is not read while `owed_max` or more are owed.
+    pub fn send_puback(
+        &mut self,
+        slot: Slot,
+        packet_identifier: PacketIdentifier,
+        missing: u16,
+        owed_max: usize,
+    ) {
+        let target = Target::from(slot);
+        let Some(outbox) = self.get(target) else { return };
+        let is_next = outbox.acknowledgements.as_ref().is_none_or(|state| state.owed.is_empty());
+        if is_next && missing == 0 {
             self.send_control(slot, |out| {
                 encode_puback(out, packet_identifier);
             });
+        } else {
+            outbox.owe(OwedAcknowledgement { packet_identifier, missing }, owed_max);
         }
     }
 
-    /// The disk has what publish number `sequence` waited for: sends the PUBACKs that are due now.
-    pub fn stored(&mut self, slot: Slot, sequence: u64) {
-        let mut due = Vec::new();
-        let Some(outbox) = self.get(Target::from(slot)) else { return };
-        let Some(state) = outbox.acknowledgements.as_mut() else { return };
-        if let Some(owed) = state.owed.iter_mut().find(|owed| owed.waits_for == Some(sequence)) {
-            owed.waits_for = None;
+    /// One of those that an owed PUBACK waits for has the message. Sends the PUBACKs that are due now.
+    pub fn settle(&mut self, owed: OwedPlace) {
+        let Some(state) = self.get(owed.target).and_then(|outbox| outbox.acknowledgements.as_mut()) else {
+            return;
+        };
+        if state.settle(owed.number) {
+            self.send_due(owed.target);
         }
-        while let Some(owed) = state.owed.pop_front_if(|owed| owed.waits_for.is_none()) {
-            due.push(owed.packet_identifier);
-        }
-        if let Some(link) = &outbox.link
-            && link.read_again_at.get().is_some_and(|owed_max| state.owed.len() <= owed_max)
-        {
-            link.read_again_at.set(None);
-            link.wake();
-        }
-        self.send_control(slot, |out| {
-            for packet_identifier in due {
-                encode_puback(out, packet_identifier);
+    }
+
+    /// Sends the PUBACKs that wait for nothing any more.
+    fn send_due(&mut self, target: Target) {
+        let mut pubacks = std::mem::take(&mut self.pubacks);
+        pubacks.clear();
+        if let Some(outbox) = self.get(target) {
+            let (link, state) = (outbox.link.clone(), outbox.acknowledgements());
+            while let Some(owed) = state.owed.pop_front_if(|owed| owed.missing == 0) {
+                state.first_owed = state.first_owed.wrapping_add(1);
+                encode_puback(&mut pubacks, owed.packet_identifier);
             }
-        });
+            if let Some(link) = link
+                && link.read_again_at.get().is_some_and(|owed_max| state.owed.len() <= owed_max)
+            {
+                link.read_again_at.set(None);
+                link.wake();
+            }
+        }
+        self.send_control(self.slot(target), |out| out.extend_from_slice(&pubacks));
+        self.pubacks = pubacks;
     }
 
     pub(super) fn write_acknowledged(

@@ -66,6 +66,10 @@ counters! {
     bytes_sent,
     /// QoS 0 messages dropped because a subscriber's outbox was full.
     messages_dropped_outbox_full,
+    /// Messages put on their way to other nodes, once for each node.
+    messages_forwarded,
+    /// QoS 0 messages not sent to a node that cannot be reached, because too much waits for it.
+    messages_dropped_link_full,
     /// Sessions closed because their queue of QoS 1 messages or answers was full.
     sessions_closed_slow,
     /// Publishes refused (and their connection closed).
@@ -86,6 +90,10 @@ counters! {
     wills_published,
     /// Wills not published because their topic is not allowed (U-M9).
     wills_refused,
+    /// Wills not published because the node had no lease.
+    wills_lost,
+    /// CONNECTs refused because clients took over from each other too often.
+    takeovers_refused,
     /// Panics of connections, each confined to its own.
     panics,
     /// Bytes in outboxes and windows now.

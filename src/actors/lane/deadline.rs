@@ -10,11 +10,11 @@ const CHECK_TICKS_MAX: u32 = 30;
 impl LaneState {
     /// Looks at one connection when its tick has come, and says when to look again.
     pub(super) fn check_deadlines(&mut self, target: Target) {
-        let (tick, congested) = (self.wheel.now(), self.congested);
+        let (tick, congested, fenced) = (self.wheel.now(), self.congested, self.fenced);
         let Some(outbox) = self.get(target) else { return };
         let Some(link) = outbox.link.clone() else { return };
         // Nobody is silent whom we do not listen to.
-        if congested || link.is_held_up() {
+        if congested || link.is_held_up() || fenced && link.is_live.get() {
             outbox.deadlines.last_read_tick = tick;
         }
         let deadlines = outbox.deadlines;

@@ -29,9 +29,11 @@ pub fn start(state: &Rc<RefCell<LaneState>>) {
 
 fn tick(state: &Rc<RefCell<LaneState>>) {
     let mut lane = state.borrow_mut();
+    lane.check_lease();
     for (index, generation) in lane.wheel.advance() {
         lane.check_deadlines(Target { index, generation });
     }
+    lane.resume_publishers();
     lane.publish_gauges();
     lane.handle().counters.heartbeat_s.set(crate::clock::now().seconds());
     drop(lane);
@@ -72,9 +74,12 @@ fn turn(lane: &mut LaneState) {
     }
     let was_congested = lane.congested();
     lane.hand_over();
+    lane.ship(&received.settled);
     if was_congested && !lane.congested() {
         lane.wake_all();
     }
+    // After everything was handled and before anything of it is acknowledged.
+    lane.check_lease();
     let mut dirty = std::mem::take(&mut lane.dirty);
     for index in dirty.drain(..) {
         write(lane, index);
@@ -92,29 +97,31 @@ fn apply(lane: &mut LaneState, control: Control) {
                 link.request_close(reason);
             }
         }
-        Control::Stored { target, sequence, result } => {
-            let slot = crate::actors::slot::Slot {
-                lane: lane.number,
-                index: target.index,
-                generation: target.generation,
-            };
-            match result {
-                Ok(()) => lane.stored(slot, sequence),
-                Err(why) => apply(lane, Control::Close(target, CloseReason::NotStored(why))),
-            }
-        }
+        Control::Stored { owed, result } => match result {
+            Ok(()) => lane.settle(owed),
+            Err(why) => apply(lane, Control::Close(owed.target, CloseReason::NotStored(why))),
+        },
         Control::CloseAll(reason) => {
             for target in lane.targets() {
                 apply(lane, Control::Close(target, reason.clone()));
             }
         }
-        Control::Uncongested => {}
+        Control::End { target, epoch, reason, guard } => {
+            lane.end_session(target, epoch, reason, guard);
+        }
+        Control::Keep { kept, guard } => lane.keep_sessions(&kept, &guard),
+        // That it came is enough: the turn looks at what can go on.
+        Control::Uncongested | Control::LinkChanged => {}
     }
 }
 
-/// Writes one connection. A panic below ends that connection: what it had to write is lost, and the rest of the lane
+/// Writes one connection, unless it may not be told anything now. A panic below ends that connection: what it had to write is lost, and the rest of the lane
 /// is still to be written.
 fn write(lane: &mut LaneState, index: u32) {
+    if lane.is_fenced() && lane.outbox_at(index).is_live() {
+        lane.dirty.push(index);
+        return;
+    }
     let pending_bytes = lane.outbox_at(index).output.pending_bytes();
     if catch_unwind(AssertUnwindSafe(|| write_output(lane, index))).is_err() {
         lane.handle().counters.panics.add(1);
@@ -145,7 +152,8 @@ fn write_output(lane: &mut LaneState, index: u32) {
 /// Writes what the outbox of a connection holds, as far as its socket takes it now: for the last bytes before a
 /// connection is closed.
 pub fn write_now(lane: &mut LaneState, slot: crate::actors::slot::Slot) {
-    if lane.get(Target::from(slot)).is_some() {
+    let may_serve = lane.check_lease();
+    if lane.get(Target::from(slot)).is_some_and(|outbox| may_serve || !outbox.is_live()) {
         write(lane, slot.index);
     }
 }

@@ -51,6 +51,14 @@ impl<'a> OutgoingPayload<'a> {
             Self::Copied(payload)
         }
     }
+
+    /// The payload itself.
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Copied(payload) => payload,
+            Self::Shared(payload) => payload,
+        }
+    }
 }
 
 /// Encodes a QoS 0 PUBLISH into `scratch` (cleared first); returns what remains to be written after it.

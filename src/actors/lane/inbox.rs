@@ -1,13 +1,21 @@
 //! How a lane receives from other threads: whole batches, one lock and one wake per batch.
 
+use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::task::AtomicWaker;
 use parking_lot::Mutex;
+use rookery_cluster::EffectGuard;
+use tokio::sync::Notify;
 
 use super::counters::LaneCounters;
 use super::frame::{AcknowledgedFrame, SharedPayload};
 use crate::actors::close::CloseReason;
+use crate::actors::forward::Ticket;
+use crate::actors::forward::outgoing::OwedPlace;
+use crate::actors::slot::Slot;
 
 /// A lane takes no further batches above so many bytes; who has one for it keeps it and stops reading its sockets
 /// until the lane has caught up.
@@ -62,6 +70,11 @@ impl Batch {
         self.arena.len() + self.shared_bytes
     }
 
+    /// Whether there is nothing to deliver.
+    pub fn is_empty(&self) -> bool {
+        self.deliveries.is_empty()
+    }
+
     /// Adds a QoS 0 message.
     pub fn push_plain(&mut self, head: &[u8], payload: &SharedPayload, targets: &Arc<[Target]>) {
         let start = self.arena.len();
@@ -89,17 +102,35 @@ pub enum Control {
     Close(Target, CloseReason),
     /// End every connection of the lane.
     CloseAll(CloseReason),
-    /// The permanent message that the connection published as number `sequence` is stored, or cannot be.
-    Stored {
-        /// The publisher.
+    /// The log has ended the session of a connection.
+    End {
+        /// The connection.
         target: Target,
-        /// The number that the connection gave to the publish.
-        sequence: u64,
+        /// The epoch in which the session was opened; a connection of another is left alone.
+        epoch: u64,
+        /// Why.
+        reason: CloseReason,
+        /// Kept until the connection has ended.
+        guard: EffectGuard,
+    },
+    /// The whole state was replaced: the log has ended all sessions of the lane but these.
+    Keep {
+        /// Their places, with the epochs in which they were opened.
+        kept: Arc<BTreeMap<Slot, u64>>,
+        /// Kept until the connections of the others have ended.
+        guard: Arc<EffectGuard>,
+    },
+    /// The permanent message that the connection published is stored, or cannot be.
+    Stored {
+        /// The place of its PUBACK among those that are owed.
+        owed: OwedPlace,
         /// Why it could not be stored.
         result: Result<(), String>,
     },
     /// A lane that could not take a batch has caught up: try again.
     Uncongested,
+    /// The load of a link to another node has changed: look again.
+    LinkChanged,
 }
 
 #[derive(Debug, Default)]
@@ -109,6 +140,10 @@ struct Pending {
     bytes: usize,
     /// Lanes to tell when there is room again.
     refused_lanes: Vec<u16>,
+    /// Whether somebody who is no lane waits for room.
+    is_awaited: bool,
+    /// Up to which sequence nothing is left to wait for, by node; each node once.
+    settled: Vec<Ticket>,
 }
 
 /// What a lane took out of its inbox.
@@ -120,6 +155,8 @@ pub struct Received {
     pub controls: Vec<Control>,
     /// Lanes that wait for room in this one.
     pub refused_lanes: Vec<u16>,
+    /// Up to which sequence nothing is left to wait for, by node; each node once.
+    pub settled: Vec<Ticket>,
 }
 
 /// The part of a lane that other threads see.
@@ -127,6 +164,10 @@ pub struct Received {
 pub struct LaneHandle {
     pending: Mutex<Pending>,
     waker: AtomicWaker,
+    /// Who is no lane is told here that there is room again.
+    room: Notify,
+    /// Whether the lane wants to know what other nodes have taken.
+    waits_for_nodes: AtomicBool,
     /// What the lane counts.
     pub counters: LaneCounters,
 }
@@ -138,12 +179,32 @@ impl LaneHandle {
     /// # Errors
     /// The batch itself, if the inbox is full.
     pub fn offer(&self, batch: Batch, from: u16) -> Result<(), Batch> {
+        self.try_push(batch, |pending| {
+            if !pending.refused_lanes.contains(&from) {
+                pending.refused_lanes.push(from);
+            }
+        })
+    }
+
+    /// Hands over a batch as soon as the inbox has room for it: for threads that are no lane and can wait.
+    pub async fn push_when_room(&self, mut batch: Batch) {
+        loop {
+            let mut room = pin!(self.room.notified());
+            // From here on nothing is missed, although nothing is waited for yet.
+            room.as_mut().enable();
+            match self.try_push(batch, |pending| pending.is_awaited = true) {
+                Ok(()) => return,
+                Err(back) => batch = back,
+            }
+            room.await;
+        }
+    }
+
+    fn try_push(&self, batch: Batch, refused: impl FnOnce(&mut Pending)) -> Result<(), Batch> {
         {
             let mut pending = self.pending.lock();
             if pending.bytes > 0 && pending.bytes + batch.bytes() > INBOX_BYTES_MAX {
-                if !pending.refused_lanes.contains(&from) {
-                    pending.refused_lanes.push(from);
-                }
+                refused(&mut pending);
                 return Err(batch);
             }
             pending.bytes += batch.bytes();
@@ -163,6 +224,27 @@ impl LaneHandle {
         self.waker.wake();
     }
 
+    /// Nothing is left to wait for on the way to a node, up to the sequence of the ticket. Only a lane that has asked is
+    /// told.
+    pub fn settle(&self, ticket: Ticket) {
+        if !self.waits_for_nodes.load(Ordering::Acquire) {
+            return;
+        }
+        {
+            let mut pending = self.pending.lock();
+            match pending.settled.iter_mut().find(|known| known.node_id == ticket.node_id) {
+                Some(known) => known.sequence = known.sequence.max(ticket.sequence),
+                None => pending.settled.push(ticket),
+            }
+        }
+        self.waker.wake();
+    }
+
+    /// Whether the lane wants to be told by [`Self::settle`]; to be asked for before anything is sent to a node.
+    pub fn wait_for_nodes(&self, waits: bool) {
+        self.waits_for_nodes.store(waits, Ordering::Release);
+    }
+
     /// Hands over a control.
     pub fn control(&self, control: Control) {
         self.pending.lock().controls.push(control);
@@ -177,11 +259,16 @@ impl LaneHandle {
     /// Takes everything out.
     pub fn take(&self) -> Received {
         let mut pending = self.pending.lock();
-        pending.bytes = 0;
+        let taken = std::mem::take(&mut *pending);
+        drop(pending);
+        if taken.is_awaited {
+            self.room.notify_waiters();
+        }
         Received {
-            batches: std::mem::take(&mut pending.batches),
-            controls: std::mem::take(&mut pending.controls),
-            refused_lanes: std::mem::take(&mut pending.refused_lanes),
+            batches: taken.batches,
+            controls: taken.controls,
+            refused_lanes: taken.refused_lanes,
+            settled: taken.settled,
         }
     }
 }
@@ -206,6 +293,31 @@ mod tests {
         let received = lane.take();
         assert_eq!((received.batches.len(), received.refused_lanes), (1, vec![4]));
         assert!(lane.offer(batch(1), 4).is_ok());
+    }
+
+    #[tokio::test]
+    async fn who_is_no_lane_waits_until_there_is_room() {
+        let lane = LaneHandle::default();
+        lane.push_when_room(batch(INBOX_BYTES_MAX)).await;
+        let mut second = std::pin::pin!(lane.push_when_room(batch(1)));
+        assert!(futures::poll!(second.as_mut()).is_pending());
+        assert!(futures::poll!(second.as_mut()).is_pending());
+        assert_eq!(lane.take().batches.len(), 1);
+        assert!(futures::poll!(second).is_ready());
+        assert_eq!(lane.take().batches.len(), 1);
+    }
+
+    #[test]
+    fn what_nodes_have_taken_is_told_once_per_node_and_only_to_a_lane_that_waits() {
+        let lane = LaneHandle::default();
+        let ticket = |node_id, sequence| Ticket { node_id, sequence };
+        lane.settle(ticket(2, 1));
+        assert_eq!(lane.take().settled, []);
+        lane.wait_for_nodes(true);
+        for told in [ticket(2, 5), ticket(3, 1), ticket(2, 7), ticket(2, 6)] {
+            lane.settle(told);
+        }
+        assert_eq!(lane.take().settled, [ticket(2, 7), ticket(3, 1)]);
     }
 
     #[test]

@@ -12,14 +12,21 @@ pub struct Link {
     pub transport: RefCell<Box<dyn Transport>>,
     /// Wakes the connection's task; set by every poll of its read stream.
     waker: RefCell<Option<Waker>>,
-    /// While set, nothing is read: a CONNECT or SUBSCRIBE is being decided, and order must be kept.
+    /// While set, nothing is read: a CONNECT or SUBSCRIBE is being decided, and order must be kept; or a PUBLISH waits for
+    /// room on the way to another node.
     pub paused: Cell<bool>,
-    /// While set, nothing is read either: too many publishes wait for the disk. Reading goes on when no more than this
+    /// While set, nothing is read either: too many publishes wait for the disk or other nodes. Reading goes on when no more than this
     /// many acknowledgements are owed.
     pub read_again_at: Cell<Option<usize>>,
     /// At most so many bytes are read at a time: what was received and cannot be handled yet is kept, and nobody has
     /// logged in yet.
     pub read_bytes_max: Cell<usize>,
+    /// The epoch of this node in which a session was asked for; 0 before that.
+    pub epoch: Cell<u64>,
+    /// Whether the session is open and the client knows it, or is about to.
+    pub is_live: Cell<bool>,
+    /// Whether the log has ended the session already, so that nobody needs to tell it.
+    pub is_ended: Cell<bool>,
     /// Set by [`Self::resume`] until the stream has seen it.
     resumed: Cell<bool>,
     /// Why the connection is to end, if the lane wants it so.
@@ -39,6 +46,9 @@ impl Link {
             paused: Cell::new(false),
             read_again_at: Cell::new(None),
             read_bytes_max: Cell::new(usize::MAX),
+            epoch: Cell::new(0),
+            is_live: Cell::new(false),
+            is_ended: Cell::new(false),
             resumed: Cell::new(false),
             close: RefCell::new(None),
             tail: RefCell::new(Vec::new()),
@@ -89,6 +99,11 @@ impl Link {
     /// Goes on: first with what waits in `tail`, then with reading.
     pub fn resume(&self) {
         self.paused.set(false);
+        self.go_on();
+    }
+
+    /// The node serves again: what waits in `tail` is handled, unless the connection is paused for another reason.
+    pub fn go_on(&self) {
         self.resumed.set(true);
         self.wake();
     }

@@ -12,7 +12,9 @@ pub mod buffer;
 pub mod counters;
 mod deadline;
 mod delivery;
+mod fence;
 pub mod flusher;
+mod forwarding;
 pub mod frame;
 pub mod inbox;
 pub mod link;
@@ -23,6 +25,9 @@ pub mod wheel;
 
 use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
+
+use super::forward::Forwarding;
 
 pub use inbox::{Control, LaneHandle, Lanes, Target};
 pub use state::{LaneState, OutboxLimits};
@@ -32,8 +37,8 @@ thread_local! {
 }
 
 /// Makes the current thread lane `number` and starts its flusher and its clock. Called once per arbiter thread.
-pub fn install(number: u16, lanes: &Lanes, limits: OutboxLimits) {
-    let state = Rc::new(RefCell::new(LaneState::new(number, lanes.clone(), limits)));
+pub fn install(number: u16, lanes: &Lanes, limits: OutboxLimits, forwarding: Arc<Forwarding>) {
+    let state = Rc::new(RefCell::new(LaneState::new(number, lanes.clone(), limits, forwarding)));
     LANE.with(|lane| {
         assert!(lane.set(Rc::clone(&state)).is_ok(), "a thread becomes a lane only once");
     });
@@ -50,7 +55,7 @@ pub fn current() -> Rc<RefCell<LaneState>> {
 
 /// Makes `count` lanes.
 pub fn lanes(count: u16) -> Lanes {
-    (0..count).map(|_| std::sync::Arc::new(LaneHandle::default())).collect()
+    (0..count).map(|_| Arc::new(LaneHandle::default())).collect()
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use rookery_cluster::EffectGuard;
+
 use super::buffer::OutputBuffer;
 use super::frame::{AcknowledgedFrame, SharedPayload};
 use super::link::Link;
@@ -19,14 +21,14 @@ pub enum HeldMessage {
     Acknowledged(AcknowledgedFrame),
 }
 
-/// A PUBACK that is owed for a publish to a permanent topic, or that waits behind such a one: PUBACKs go out in the
-/// order of their PUBLISH packets (MQTT-4.6.0-2).
+/// A PUBACK that is owed for a publish that is not yet on the disk or on other nodes, or that waits behind such a one:
+/// PUBACKs go out in the order of their PUBLISH packets (MQTT-4.6.0-2).
 #[derive(Debug)]
 pub struct OwedAcknowledgement {
     /// The packet identifier of the PUBLISH.
     pub packet_identifier: PacketIdentifier,
-    /// The number of the store request, or `None` if nothing is waited for.
-    pub waits_for: Option<u64>,
+    /// How many have still to take the message: the disk, or other nodes. At 0 nothing is waited for.
+    pub missing: u16,
 }
 
 /// The rarely used parts, on the heap only while they are in use.
@@ -36,6 +38,25 @@ pub struct Acknowledgements {
     pub window: Window<AcknowledgedFrame>,
     /// What we still owe to the client.
     pub owed: VecDeque<OwedAcknowledgement>,
+    /// The number of the first of `owed`; they are numbered through from the first of the connection, and wrap around.
+    pub first_owed: u32,
+}
+
+impl Acknowledgements {
+    /// The number that the next acknowledgement to be owed will have.
+    pub fn next_owed(&self) -> u32 {
+        let owed = u32::try_from(self.owed.len()).expect("reading stops long before 2^32 are owed");
+        self.first_owed.wrapping_add(owed)
+    }
+
+    /// One of those that had to take the message of acknowledgement `number` has taken it. Returns whether PUBACKs are due.
+    pub fn settle(&mut self, number: u32) -> bool {
+        let at = number.wrapping_sub(self.first_owed) as usize;
+        if let Some(owed) = self.owed.get_mut(at) {
+            owed.missing = owed.missing.saturating_sub(1);
+        }
+        self.owed.front().is_some_and(|owed| owed.missing == 0)
+    }
 }
 
 /// Deadlines of a connection, in ticks of the lane's wheel.
@@ -69,6 +90,8 @@ pub struct Outbox {
     pub held_bytes: usize,
     /// When to give up on the client.
     pub deadlines: Deadlines,
+    /// Entries of the log that ended the session: they take effect when the connection has ended, and this is free.
+    pub ended_by: Vec<Arc<EffectGuard>>,
 }
 
 impl Outbox {
@@ -83,7 +106,13 @@ impl Outbox {
             held: None,
             held_bytes: 0,
             deadlines: Deadlines::default(),
+            ended_by: Vec::new(),
         }
+    }
+
+    /// Whether the connection has been told that its session is open: what is for it must not be written without a lease.
+    pub fn is_live(&self) -> bool {
+        self.link.as_ref().is_some_and(|link| link.is_live.get())
     }
 
     /// Bytes that this outbox keeps in memory for its client.
@@ -91,6 +120,11 @@ impl Outbox {
         self.output.pending_bytes()
             + self.held_bytes
             + self.acknowledgements.as_ref().map_or(0, |state| state.window.bytes())
+    }
+
+    /// The number that the next PUBACK to be owed will have.
+    pub fn next_owed(&self) -> u32 {
+        self.acknowledgements.as_ref().map_or(0, |state| state.next_owed())
     }
 
     /// Notes a PUBACK that cannot be sent yet. Reading stops while `owed_max` or more are owed, and goes on at half of

@@ -1,12 +1,17 @@
 //! What one arbiter thread keeps for its connections: the slab of outboxes, their bytes and their limits.
 
 use std::rc::Rc;
+use std::sync::Arc;
+
+use rookery_cluster::Lease;
 
 use super::buffer::BufferPool;
 use super::inbox::{Batch, LaneHandle, Lanes, Target};
 use super::link::Link;
 use super::outbox::Outbox;
 use super::wheel::Wheel;
+use crate::actors::forward::Forwarding;
+use crate::actors::forward::outgoing::{Outgoing, OwedPlace};
 use crate::actors::slot::Slot;
 use crate::clock;
 use crate::domain::timestamp::Timestamp;
@@ -32,17 +37,30 @@ pub struct LaneState {
     /// Which lane this is.
     pub number: u16,
     pub(super) outboxes: Vec<Outbox>,
+    /// The generation of the first user of each place. A random number: sessions of an earlier process of this node are
+    /// in the index until the node registers again, and a message for one must not find a client of this process.
+    first_generation: u32,
     free: Vec<u32>,
     pub(super) dirty: Vec<u32>,
     pub(super) pool: BufferPool,
     pub(super) wheel: Wheel,
     /// What the other lanes are still to get, by lane number.
     pub(super) outgoing: Vec<Batch>,
+    /// What the other nodes are still to get.
+    pub(super) nodes: Outgoing,
     pub(super) congested: bool,
+    /// Whether this node may serve; none before the first connection.
+    pub(super) lease: Option<Lease>,
+    /// Whether the lease was found to be over when it was looked at last.
+    pub(super) fenced: bool,
     pub(super) limits: OutboxLimits,
     pub(super) lanes: Lanes,
     /// Bytes in all outboxes.
     pub(super) bytes: usize,
+    /// Working space for what other nodes have settled.
+    pub(super) settled: Vec<OwedPlace>,
+    /// Working space for PUBACKs that are due.
+    pub(super) pubacks: Vec<u8>,
     /// Working space for encoding; taken and put back by its users.
     pub scratch: Vec<u8>,
     /// The time of day, read at most once per chunk.
@@ -54,19 +72,25 @@ pub struct LaneState {
 
 impl LaneState {
     /// An empty lane.
-    pub fn new(number: u16, lanes: Lanes, limits: OutboxLimits) -> Self {
+    pub fn new(number: u16, lanes: Lanes, limits: OutboxLimits, forwarding: Arc<Forwarding>) -> Self {
         Self {
             number,
             outboxes: Vec::new(),
+            first_generation: rand::random(),
             free: Vec::new(),
             dirty: Vec::new(),
             pool: BufferPool::default(),
             wheel: Wheel::default(),
             outgoing: lanes.iter().map(|_| Batch::default()).collect(),
+            nodes: Outgoing::new(number, forwarding),
             congested: false,
+            lease: None,
+            fenced: false,
             limits,
             lanes,
             bytes: 0,
+            settled: Vec::new(),
+            pubacks: Vec::new(),
             scratch: Vec::new(),
             time: None,
             wake: None,
@@ -77,6 +101,16 @@ impl LaneState {
     /// The handle of this lane.
     pub fn handle(&self) -> &LaneHandle {
         &self.lanes[usize::from(self.number)]
+    }
+
+    /// The slot of a connection of this lane.
+    pub(super) fn slot(&self, target: Target) -> Slot {
+        Slot { lane: self.number, index: target.index, generation: target.generation }
+    }
+
+    /// All lanes of the node.
+    pub fn lanes(&self) -> &Lanes {
+        &self.lanes
     }
 
     /// The current tick of the lane's wheel.
@@ -113,7 +147,7 @@ impl LaneState {
     /// Gives a new connection a place. It must be given back with [`Self::remove`].
     pub fn insert(&mut self, link: Rc<Link>) -> Slot {
         let index = self.free.pop().unwrap_or_else(|| {
-            self.outboxes.push(Outbox::free(0));
+            self.outboxes.push(Outbox::free(self.first_generation));
             u32::try_from(self.outboxes.len() - 1).expect("a lane has fewer than 2^32 connections")
         });
         let tick = self.wheel.now();

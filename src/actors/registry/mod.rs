@@ -1,36 +1,37 @@
 //! The actor of a topic space: one per registry (with its devices) or broker on this node.
 //!
-//! It is the only writer of the space's subscription index and the keeper of its sessions: it admits them, ends older
-//! ones (U-M6), closes those whose credential or entity is gone (U-A11), and sends the monitoring messages. No message
-//! of a client ever passes through it.
+//! It has sessions opened and subscriptions changed in the log, answers the connections that asked for it, and sends the
+//! monitoring messages. It keeps no session and no subscription: those are the catalog's, and the space's index follows
+//! the catalog ([`super::observer`]). No message of a client ever passes through it.
 
 mod monitoring;
 mod sessions;
 mod subscriptions;
-mod waiting;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::{Actor, Addr, AsyncContext, Context, Handler, Message};
 use bytes::Bytes;
+use smol_str::SmolStr;
 
 use super::authenticator::{Identity, Refusal};
 use super::close::CloseReason;
-use super::connection::ConnectionActor;
 use super::environment::Environment;
 use super::lane::Control;
+use super::reply::Reply;
 use super::slot::Slot;
 use super::space::Space;
-use crate::domain::catalog::event::Event;
+use super::tenure::Tenure;
+use crate::domain::catalog::{PageRequest, SessionFilter};
 use crate::domain::id::DeviceId;
 use crate::domain::timestamp::Timestamp;
 use crate::mqtt::packet::subscribe::SubackCode;
 use crate::mqtt::qos::{PacketIdentifier, QoS};
 use monitoring::MonitoringTable;
-use sessions::Sessions;
-use waiting::Waiting;
+pub use sessions::TAKEN_OVER_TOO_OFTEN;
+pub use subscriptions::Changed;
 
 /// Messages that wait in the mailbox of a registry actor, at most; beyond it CONNECT is answered with code 3 and
 /// SUBSCRIBE with 0x80.
@@ -43,19 +44,19 @@ const TICK: Duration = Duration::from_secs(1);
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Attach {
-    /// The outbox of the connection.
-    pub slot: Slot,
+    /// The session that is asked for.
+    pub tenure: Arc<Tenure>,
     /// The client identifier, possibly empty.
-    pub client_id: Box<str>,
+    pub client_id: SmolStr,
     /// Who it is.
     pub identity: Identity,
     /// Where it comes from.
     pub peer: SocketAddr,
-    /// The connection.
-    pub reply_to: Addr<ConnectionActor>,
+    /// For [`Attached`].
+    pub reply: Reply,
 }
 
-/// The answer to [`Attach`].
+/// The answer to [`Attach`]: the session is open, and any that it replaces has ended; or there is none.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Attached {
@@ -65,36 +66,53 @@ pub struct Attached {
     pub registry: Addr<RegistryActor>,
 }
 
-/// A session has ended. Must follow every [`Attach`] that was answered with a space.
+/// A device has a new session.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Detach {
-    /// The outbox of the connection, not in use any more.
-    pub slot: Slot,
+pub struct DeviceConnected {
+    /// The device.
+    pub device: DeviceId,
+    /// Where it comes from.
+    pub peer: IpAddr,
+    /// When.
+    pub at: Timestamp,
 }
+
+/// A session of a device has ended.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct DeviceDisconnected {
+    /// The device.
+    pub device: DeviceId,
+}
+
+/// A device does not exist any more.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct DeviceDeleted(pub DeviceId);
 
 /// Add subscriptions.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Subscribe {
     /// The session.
-    pub slot: Slot,
+    pub tenure: Arc<Tenure>,
     /// Of the SUBSCRIBE.
     pub packet_identifier: PacketIdentifier,
     /// Filters with the QoS to grant, in the order of the packet.
-    pub requests: Vec<(Box<str>, QoS)>,
-    /// The connection.
-    pub reply_to: Addr<ConnectionActor>,
+    pub requests: Vec<(SmolStr, QoS)>,
+    /// For [`Subscribed`].
+    pub reply: Reply,
 }
 
-/// The answer to [`Subscribe`]: the index has the subscriptions.
+/// The answer to [`Subscribe`]: all nodes that serve have the subscriptions.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Subscribed {
     /// Of the SUBSCRIBE.
     pub packet_identifier: PacketIdentifier,
     /// As asked.
-    pub requests: Vec<(Box<str>, QoS)>,
+    pub requests: Vec<(SmolStr, QoS)>,
     /// One code per request.
     pub codes: Vec<SubackCode>,
     /// What to send right after the SUBACK.
@@ -119,13 +137,13 @@ pub struct StoredDelivery {
 #[rtype(result = "()")]
 pub struct Unsubscribe {
     /// The session.
-    pub slot: Slot,
+    pub tenure: Arc<Tenure>,
     /// Of the UNSUBSCRIBE.
     pub packet_identifier: PacketIdentifier,
     /// The filters as they were subscribed.
-    pub filters: Vec<Box<str>>,
-    /// The connection.
-    pub reply_to: Addr<ConnectionActor>,
+    pub filters: Vec<SmolStr>,
+    /// For [`Unsubscribed`].
+    pub reply: Reply,
 }
 
 /// The answer to [`Unsubscribe`].
@@ -135,11 +153,6 @@ pub struct Unsubscribed {
     /// Of the UNSUBSCRIBE.
     pub packet_identifier: PacketIdentifier,
 }
-
-/// Something was applied to the catalog that concerns this space.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct CatalogEvent(pub Event);
 
 /// What devices did lately.
 #[derive(Message)]
@@ -162,43 +175,17 @@ pub struct DeviceActivity {
     pub online: Option<Timestamp>,
 }
 
-/// A snapshot of a registry actor, for tests and the admin API.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct RegistryState {
-    /// Live sessions.
-    pub sessions: usize,
-    /// Subscriptions in the index.
-    pub subscriptions: usize,
-}
-
-/// Asks for a [`RegistryState`].
-#[derive(Message)]
-#[rtype(result = "RegistryState")]
-pub struct Observe;
-
 /// The actor of a topic space.
 pub struct RegistryActor {
     space: Arc<Space>,
     environment: Arc<Environment>,
-    sessions: Sessions,
     monitoring: MonitoringTable,
-    waiting: Waiting,
 }
 
 impl RegistryActor {
-    /// An actor without sessions.
+    /// The actor of `space`.
     pub fn new(space: Arc<Space>, environment: Arc<Environment>) -> Self {
-        Self {
-            space,
-            environment,
-            sessions: Sessions::default(),
-            monitoring: MonitoringTable::default(),
-            waiting: Waiting::default(),
-        }
-    }
-
-    fn close_session(&self, slot: Slot, reason: CloseReason) {
-        self.environment.lanes[usize::from(slot.lane)].control(Control::Close(slot.into(), reason));
+        Self { space, environment, monitoring: MonitoringTable::default() }
     }
 }
 
@@ -212,55 +199,28 @@ impl Actor for RegistryActor {
 }
 
 impl Drop for RegistryActor {
-    /// Without its actor a space has no writer. Sessions end, so that they begin again with the next one.
+    /// The connections of the space on this node know this actor, and would ask it in vain. They are closed, so that they
+    /// find its successor when they come again.
     fn drop(&mut self) {
-        for slot in self.sessions.slots().into_iter().chain(self.waiting.slots()) {
-            self.close_session(slot, CloseReason::Internal);
+        let Some(own_node) = self.space.own_node() else { return };
+        let filter = SessionFilter {
+            space: Some(self.space.id.clone()),
+            node: Some(own_node),
+            ..SessionFilter::default()
+        };
+        for session in self.environment.catalog.sessions(&filter, &PageRequest::first(usize::MAX)).items {
+            let slot = Slot::from(session.id);
+            if let Some(lane) = self.environment.lanes.get(usize::from(slot.lane)) {
+                lane.control(Control::Close(slot.into(), CloseReason::Internal));
+            }
         }
     }
 }
 
-impl Handler<CatalogEvent> for RegistryActor {
+impl Handler<DeviceDeleted> for RegistryActor {
     type Result = ();
 
-    fn handle(&mut self, message: CatalogEvent, _context: &mut Self::Context) {
-        match message.0 {
-            Event::CredentialRemoved { owner, credential } => {
-                let used = |session: &sessions::Entry| {
-                    session.identity.principal.id() == owner.id() && session.identity.credential == credential
-                };
-                self.close_where(used);
-            }
-            Event::EntityDeleted { principal } => {
-                if let Some(device) = principal.device() {
-                    self.monitoring.forget(device);
-                }
-                self.close_where(|session| session.identity.principal == principal);
-            }
-            Event::RegistryDisabled { .. } => self.close_where(|_| true),
-            Event::SpaceCreated { .. }
-            | Event::NamesChanged { .. }
-            | Event::PermanentSet { .. }
-            | Event::MonitoringChanged { .. } => {}
-        }
-    }
-}
-
-impl RegistryActor {
-    fn close_where(&self, concerned: impl Fn(&sessions::Entry) -> bool) {
-        for slot in self.sessions.slots_where(concerned) {
-            self.close_session(slot, CloseReason::CredentialsRevoked);
-        }
-    }
-}
-
-impl Handler<Observe> for RegistryActor {
-    type Result = actix::MessageResult<Observe>;
-
-    fn handle(&mut self, _message: Observe, _context: &mut Self::Context) -> Self::Result {
-        actix::MessageResult(RegistryState {
-            sessions: self.sessions.len(),
-            subscriptions: self.space.subscriptions(),
-        })
+    fn handle(&mut self, message: DeviceDeleted, _context: &mut Self::Context) {
+        self.monitoring.forget(&message.0);
     }
 }

@@ -2,7 +2,7 @@
 //! proposed to the catalog in batches.
 
 use std::collections::{HashMap, HashSet};
-use std::net::SocketAddr;
+use std::net::IpAddr;
 
 use actix::prelude::Handler;
 
@@ -28,9 +28,6 @@ const NEWS_MAX: usize = 10_000;
 /// What happened since the last message and since the last proposal.
 #[derive(Default)]
 pub struct MonitoringTable {
-    /// Subscriptions to monitoring topics of the space. While there are none, nothing is told: a fleet that nobody
-    /// watches costs nothing here.
-    pub subscriptions: usize,
     /// News that the catalog does not have yet.
     news: HashMap<DeviceId, MonitoringRecord>,
     /// Devices with something to tell at the next tick.
@@ -41,11 +38,6 @@ pub struct MonitoringTable {
 }
 
 impl MonitoringTable {
-    /// Subscriptions were removed.
-    pub fn unsubscribed<'a>(&mut self, removed: impl Iterator<Item = &'a Interest>) {
-        self.subscriptions -= removed.filter(|interest| interest.is_monitoring()).count();
-    }
-
     /// The device is gone.
     pub fn forget(&mut self, device: &DeviceId) {
         self.news.remove(device);
@@ -55,8 +47,8 @@ impl MonitoringTable {
 }
 
 impl RegistryActor {
-    pub(super) fn note_login(&mut self, device: DeviceId, peer: SocketAddr, now: Timestamp) {
-        self.note(device, |record| record.note(Access::Connect(peer.ip()), now));
+    pub(super) fn note_login(&mut self, device: DeviceId, peer: IpAddr, now: Timestamp) {
+        self.note(device, |record| record.note(Access::Connect(peer), now));
     }
 
     pub(super) fn note_disconnect(&mut self, device: DeviceId, now: Timestamp) {
@@ -93,9 +85,10 @@ impl RegistryActor {
         record
     }
 
-    /// Sends the monitoring message of a device to its subscribers, if there are any.
+    /// Sends the monitoring message of a device to its subscribers on all nodes, if there are any: a fleet that nobody
+    /// watches costs nothing here.
     fn tell(&self, device: &DeviceId) {
-        let Some(registry) = self.registry_id().filter(|_| self.monitoring.subscriptions > 0) else { return };
+        let Some(registry) = self.registry_id().filter(|_| self.space.is_monitored()) else { return };
         let topic = CanonicalTopic::monitoring(device);
         let route = self
             .environment
@@ -105,7 +98,7 @@ impl RegistryActor {
             return;
         }
         let json = self.record(device).to_json(registry, device);
-        routes::deliver_from_outside(&self.environment.lanes, &route, json.as_bytes(), QoS::AtMostOnce);
+        routes::deliver_from_outside(&self.environment, &route, json.as_bytes(), QoS::AtMostOnce);
     }
 
     /// The tick: tells what has waited, and proposes what the catalog does not have.

@@ -1,49 +1,42 @@
-//! Subscribing: resolve, put into the index, and collect what is stored, in one step.
+//! SUBSCRIBE and UNSUBSCRIBE: the log changes the subscriptions, on all nodes; the answer waits until all that serve have
+//! followed.
 //!
-//! All of it happens under the catalog's read lock. A permanent message is applied, and delivered live, under its write
-//! lock, so each message reaches a new subscription exactly once: as a stored one or as a live one.
+//! A subscription begins in the moment in which its entry is applied here: under the catalog's write lock the observer puts
+//! it into the index, and keeps the state of that moment for the stored messages. A permanent message is applied, and
+//! delivered live, under the same lock. So each reaches a new subscription exactly once: as a stored one if it is older
+//! than the moment, as a live one if it is younger. The connection holds live ones back until the stored ones are sent.
 
 use std::sync::Arc;
 
-use actix::prelude::Handler;
+use actix::prelude::{AsyncContext, Context, Handler, Message};
 use bytes::Bytes;
 
-use super::sessions::Entry;
 use super::{RegistryActor, StoredDelivery, Subscribe, Subscribed, Unsubscribe, Unsubscribed};
-use crate::actors::environment::Settings;
+use crate::actors::close::CloseReason;
 use crate::actors::post::post_always;
-use crate::actors::space::Space;
+use crate::actors::reply::Reply;
+use crate::actors::space::Moment;
 use crate::domain::address::CanonicalTopic;
 use crate::domain::catalog::Catalog;
+use crate::domain::catalog::command::ChangeSubscriptions;
 use crate::domain::interest::Interest;
-use crate::domain::principal::SpaceId;
+use crate::domain::principal::{Principal, SpaceId};
 use crate::domain::resolve;
 use crate::mqtt::packet::subscribe::SubackCode;
-use crate::mqtt::qos::QoS;
+use crate::mqtt::qos::{PacketIdentifier, QoS};
+use crate::store::{ChangedSubscriptions, StoreError};
 
-/// Adds one subscription of a session; `None` if the filter is refused or the session has too many (U-M12).
-fn subscribe(
-    entry: &mut Entry,
-    space: &Space,
-    slot: crate::actors::slot::Slot,
-    request: &(Box<str>, QoS),
-    catalog: &Catalog,
-    settings: &Settings,
-) -> Option<Interest> {
-    let (filter, qos) = request;
-    let is_new = !entry.subscriptions.contains_key(filter);
-    if is_new && entry.subscriptions.len() >= settings.subscriptions_max {
-        return None;
-    }
-    let interest = resolve::filter(&entry.identity.principal, filter, catalog, settings.topics).ok()?;
-    space.change(|index| {
-        if let Some((before, _)) = entry.subscriptions.get(filter) {
-            index.remove(before, slot);
-        }
-        index.insert(&interest, slot, *qos);
-    });
-    entry.subscriptions.insert(filter.clone(), (interest.clone(), *qos));
-    Some(interest)
+/// What the log has made of a [`Subscribe`].
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Changed {
+    principal: Principal,
+    request: Subscribe,
+    /// For each request, whether it was proposed.
+    proposed: Vec<bool>,
+    /// If some of the filters select stored messages.
+    moment: Option<Moment>,
+    result: Result<ChangedSubscriptions, StoreError>,
 }
 
 /// The stored messages that a new subscription gets (`spec/topics.md` section 7), up to `room`.
@@ -73,40 +66,131 @@ fn stored_messages(
 }
 
 impl RegistryActor {
-    fn subscribe(&mut self, message: &Subscribe) -> (Vec<SubackCode>, Vec<StoredDelivery>) {
+    fn subscribe(&self, request: Subscribe, context: &Context<Self>) {
+        let (environment, id) = (&self.environment, request.tenure.id);
+        let topics = environment.settings.topics;
+        let Some(session) = environment.catalog.session(id).filter(|it| it.epoch == request.tenure.epoch)
+        else {
+            // Its connection is being closed for the true reason, unless that is lost.
+            return request.reply.close(CloseReason::NodeGone);
+        };
+        let principal = session.principal.clone();
+        let (proposed, selects_stored) = environment.catalog.read(|catalog| {
+            let filters = request.requests.iter().map(|(filter, _)| filter);
+            let interests: Vec<Option<Interest>> =
+                filters.map(|filter| resolve::filter(&principal, filter, catalog, topics).ok()).collect();
+            let selects_stored = interests.iter().flatten().any(|interest| interest.stored().is_some());
+            (interests.iter().map(Option::is_some).collect::<Vec<bool>>(), selects_stored)
+        });
+        if !proposed.contains(&true) {
+            let codes = vec![SubackCode::Failure; proposed.len()];
+            return answer(request, codes, Vec::new());
+        }
+        let added = request.requests.iter().zip(&proposed).filter(|(_, proposed)| **proposed);
+        let command = ChangeSubscriptions {
+            id,
+            epoch: request.tenure.epoch,
+            added: added.map(|(request, _)| request.clone()).collect(),
+            removed: Vec::new(),
+            subscriptions_max: u32::try_from(environment.settings.subscriptions_max).unwrap_or(u32::MAX),
+        };
+        let moment = selects_stored.then(|| self.space.watch_for(id));
+        let registry = context.address();
+        environment.catalog.change_subscriptions_async(command, move |result| {
+            post_always(&registry, Changed { principal, request, proposed, moment, result });
+        });
+    }
+
+    fn changed(&mut self, message: Changed) {
+        let Changed { principal, request, proposed, moment, result } = message;
+        self.space.forget(request.tenure.id);
+        let changed = match result {
+            Ok(changed) => changed,
+            Err(StoreError::Rejected(_)) => return request.reply.close(CloseReason::NodeGone),
+            Err(error) if error.may_have_applied() => return request.reply.close(CloseReason::NotConfirmed),
+            Err(_) => {
+                let codes = vec![SubackCode::Failure; proposed.len()];
+                return answer(request, codes, Vec::new());
+            }
+        };
+        let mut of_log = changed.codes.into_iter();
+        let code = |proposed| if proposed { of_log.next() } else { None }.unwrap_or(SubackCode::Failure);
+        let codes: Vec<SubackCode> = proposed.into_iter().map(code).collect();
+        let at_moment = moment.as_ref().and_then(|moment| moment.get());
+        let stored = self.stored_for(&principal, &request, &codes, at_moment);
+        self.environment.barrier.wait(changed.index, move || answer(request, codes, stored));
+    }
+
+    /// What new subscriptions are sent at once.
+    fn stored_for(
+        &mut self,
+        principal: &Principal,
+        request: &Subscribe,
+        codes: &[SubackCode],
+        at_moment: Option<&Catalog>,
+    ) -> Vec<StoredDelivery> {
         let environment = Arc::clone(&self.environment);
         let settings = &environment.settings;
-        let space = Arc::clone(&self.space);
-        let Some(entry) = self.sessions.get_mut(message.slot) else {
-            return (vec![SubackCode::Failure; message.requests.len()], Vec::new());
-        };
         let mut stored: Vec<StoredDelivery> = Vec::new();
-        let mut interests = Vec::new();
-        let mut new_to_monitoring = 0;
-        let codes = environment.catalog.read(|catalog| {
-            let mut codes = Vec::with_capacity(message.requests.len());
-            for request in &message.requests {
-                let is_new = !entry.subscriptions.contains_key(&request.0);
-                let Some(interest) = subscribe(entry, &space, message.slot, request, catalog, settings)
-                else {
-                    codes.push(SubackCode::Failure);
-                    continue;
-                };
+        let mut monitoring = Vec::new();
+        for ((filter, _), code) in request.requests.iter().zip(codes) {
+            let SubackCode::Granted(granted) = code else { continue };
+            if let Some(catalog) = at_moment
+                && let Ok(interest) = resolve::filter(principal, filter, catalog, settings.topics)
+            {
                 let room = settings.stored_messages_per_subscribe_max.saturating_sub(stored.len());
                 let retain = settings.retain_flag_on_stored;
-                stored.extend(stored_messages(&interest, request.1, &space.id, catalog, retain, room));
-                codes.push(SubackCode::Granted(request.1));
-                new_to_monitoring += usize::from(is_new && interest.is_monitoring());
-                interests.push(interest);
+                stored.extend(stored_messages(&interest, *granted, &self.space.id, catalog, retain, room));
             }
-            codes
-        });
-        self.monitoring.subscriptions += new_to_monitoring;
+            let interest = resolve::granted(principal, filter, settings.topics);
+            monitoring.extend(interest.filter(Interest::is_monitoring));
+        }
         deduplicate(&mut stored);
-        for interest in &interests {
+        for interest in &monitoring {
             self.monitoring_snapshots(interest, &mut stored);
         }
-        (codes, stored)
+        stored
+    }
+
+    fn unsubscribe(&self, request: Unsubscribe) {
+        let Unsubscribe { tenure, packet_identifier, filters, reply } = request;
+        let catalog = &self.environment.catalog;
+        let Some(session) = catalog.session(tenure.id).filter(|it| it.epoch == tenure.epoch) else {
+            return reply.close(CloseReason::NodeGone);
+        };
+        let removed: Vec<_> =
+            filters.into_iter().filter(|filter| session.subscriptions.qos(filter).is_some()).collect();
+        if removed.is_empty() {
+            return reply.send(Unsubscribed { packet_identifier });
+        }
+        let command = ChangeSubscriptions {
+            id: tenure.id,
+            epoch: tenure.epoch,
+            added: Vec::new(),
+            removed,
+            subscriptions_max: u32::MAX,
+        };
+        catalog.change_subscriptions_async(command, move |result| {
+            finish_unsubscribe(result, packet_identifier, reply)
+        });
+    }
+}
+
+fn answer(request: Subscribe, codes: Vec<SubackCode>, stored: Vec<StoredDelivery>) {
+    let Subscribe { packet_identifier, requests, reply, .. } = request;
+    reply.send(Subscribed { packet_identifier, requests, codes, stored });
+}
+
+fn finish_unsubscribe(
+    result: Result<ChangedSubscriptions, StoreError>,
+    packet_identifier: PacketIdentifier,
+    reply: Reply,
+) {
+    match result {
+        Ok(_) => reply.send(Unsubscribed { packet_identifier }),
+        Err(StoreError::Rejected(_)) => reply.close(CloseReason::NodeGone),
+        // UNSUBACK cannot refuse (MQTT-3.10.4-4), so the session ends with what it could not end.
+        Err(_) => reply.close(CloseReason::NotConfirmed),
     }
 }
 
@@ -132,15 +216,16 @@ fn deduplicate(stored: &mut Vec<StoredDelivery>) {
 impl Handler<Subscribe> for RegistryActor {
     type Result = ();
 
-    fn handle(&mut self, message: Subscribe, _context: &mut Self::Context) {
-        let (codes, stored) = self.subscribe(&message);
-        let answer = Subscribed {
-            packet_identifier: message.packet_identifier,
-            requests: message.requests,
-            codes,
-            stored,
-        };
-        post_always(&message.reply_to, answer);
+    fn handle(&mut self, message: Subscribe, context: &mut Self::Context) {
+        self.subscribe(message, context);
+    }
+}
+
+impl Handler<Changed> for RegistryActor {
+    type Result = ();
+
+    fn handle(&mut self, message: Changed, _context: &mut Self::Context) {
+        self.changed(message);
     }
 }
 
@@ -148,20 +233,7 @@ impl Handler<Unsubscribe> for RegistryActor {
     type Result = ();
 
     fn handle(&mut self, message: Unsubscribe, _context: &mut Self::Context) {
-        if let Some(entry) = self.sessions.get_mut(message.slot) {
-            let removed: Vec<_> =
-                message.filters.iter().filter_map(|filter| entry.subscriptions.remove(filter)).collect();
-            self.monitoring.unsubscribed(removed.iter().map(|(interest, _)| interest));
-            // Every change makes all cached routes of the space stale: no client may cause that by asking for nothing.
-            if !removed.is_empty() {
-                self.space.change(|index| {
-                    for (interest, _) in &removed {
-                        index.remove(interest, message.slot);
-                    }
-                });
-            }
-        }
-        post_always(&message.reply_to, Unsubscribed { packet_identifier: message.packet_identifier });
+        self.unsubscribe(message);
     }
 }
 

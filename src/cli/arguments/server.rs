@@ -34,19 +34,19 @@ pub struct ServeArguments {
     /// Metrics and health over HTTP [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR")]
     pub ops: Option<String>,
-    /// Traffic between nodes; reserved for clusters, not bound by this version
+    /// Traffic between nodes, mutual TLS [default: 127.0.0.1:8550; a node alone does without if that is taken]
     #[arg(long, value_name = "ADDR")]
     pub peer: Option<String>,
-    /// Address at which other nodes reach this one; reserved for clusters
+    /// Address at which other nodes reach this one [default: the address of --peer]
     #[arg(long, value_name = "HOST:PORT")]
     pub advertise_peer: Option<String>,
-    /// Nodes to join on the first start; refused by this version, which runs a single node
+    /// Nodes of the cluster to join; counts on the first start
     #[arg(long, value_name = "HOST:PORT,...", value_delimiter = ',')]
     pub join: Option<Vec<String>>,
-    /// Voters to wait for when a new cluster is formed; only 1 in this version
+    /// Voters with which a new cluster begins: 1, 3 or 5; counts on the first start
     #[arg(long, value_name = "N")]
     pub expect_voters: Option<u32>,
-    /// File with the secret that admits nodes to the cluster; reserved for clusters
+    /// File with the secret that admits nodes to the cluster [default: <DATA_DIR>/join.secret, made on the first start]
     #[arg(long, value_name = "FILE")]
     pub join_secret_file: Option<PathBuf>,
     /// File with the administrator's token [default: <DATA_DIR>/admin.token, made on the first start]
@@ -64,9 +64,6 @@ impl ServeArguments {
     /// The flags that were given, for the configuration, which checks them.
     pub fn configuration(&self) -> Flags {
         let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
-        let joins = self.join.as_ref().is_some_and(|nodes| nodes.iter().any(|node| !node.is_empty()));
-        let several_voters = self.expect_voters.is_some_and(|voters| voters > 1);
-        let cluster = [("--join", joins), ("--expect-voters", several_voters)];
         Flags {
             data_dir: path(&self.data_dir),
             node_name: self.node_name.clone(),
@@ -77,7 +74,11 @@ impl ServeArguments {
             admin_token_file: path(&self.admin_token_file),
             tls_cert: path(&self.tls_cert),
             tls_key: path(&self.tls_key),
-            cluster: cluster.iter().filter(|(_, given)| *given).map(|(flag, _)| (*flag).to_owned()).collect(),
+            peer: self.peer.clone(),
+            advertise_peer: self.advertise_peer.clone(),
+            join: self.join.clone(),
+            expect_voters: self.expect_voters,
+            join_secret_file: path(&self.join_secret_file),
         }
     }
 }

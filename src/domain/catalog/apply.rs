@@ -34,6 +34,12 @@ impl Catalog {
                 self.limits = limits;
                 Ok(Outcome::Done)
             }
+            Command::OpenSession(input) => self.open_session(index, input, events),
+            Command::CloseSession(input) => {
+                self.close_session(&input, events);
+                Ok(Outcome::Done)
+            }
+            Command::ChangeSubscriptions(input) => self.change_subscriptions(index, &input, events),
         }
     }
 

@@ -85,7 +85,9 @@ impl Catalog {
         let entry = (broker.folder_id.clone(), broker.created_at, SmolStr::new(id.as_str()));
         self.index.brokers_by_folder.remove(&entry);
         self.brokers.remove(&id);
-        events.push(Event::EntityDeleted { principal: Principal::Broker(id.clone()) });
+        let principal = Principal::Broker(id.clone());
+        self.end_sessions_of(&principal, events);
+        events.push(Event::EntityDeleted { principal });
         Ok((OperationMetadata::DeleteBroker { id }, OperationResponse::Empty))
     }
 

@@ -4,6 +4,7 @@
 //! [`crate::domain::name`], [`crate::domain::labels`] and their neighbours; whatever depends on the state is checked
 //! when the command is applied.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,15 +12,16 @@ use smol_str::SmolStr;
 
 use super::entity::{Owner, TopicAliases};
 use super::operation::IdempotencyKey;
-use crate::domain::credential::{CertificateDigest, Fingerprint};
+use crate::domain::credential::{CertificateDigest, CredentialReference, Fingerprint};
 use crate::domain::id::{
     BrokerId, DeviceId, ExportId, FolderId, OperationId, PasswordId, RegistryId, TokenId,
 };
 use crate::domain::labels::Labels;
 use crate::domain::log_options::LogOptions;
 use crate::domain::monitoring::MonitoringRecord;
-use crate::domain::principal::SpaceId;
+use crate::domain::principal::{Principal, SpaceId};
 use crate::domain::quota::CatalogLimits;
+use crate::domain::session::SessionId;
 use crate::domain::timestamp::Timestamp;
 use crate::domain::token::ApiToken;
 use crate::mqtt::qos::QoS;
@@ -43,6 +45,12 @@ pub enum Command {
     LastSeen(Vec<LastSeen>),
     /// Replaces the limits.
     SetLimits(CatalogLimits),
+    /// Opens a session, in place of the older one of the same device and client identifier (U-M6).
+    OpenSession(OpenSession),
+    /// Ends a session. Unknown ones are skipped.
+    CloseSession(CloseSession),
+    /// Changes the subscriptions of a session.
+    ChangeSubscriptions(ChangeSubscriptions),
 }
 
 /// A change made through the management API, with everything that must not be decided by each node for itself.
@@ -347,4 +355,50 @@ pub struct LastSeen {
     pub device_id: DeviceId,
     /// The news; absent fields stay as they are.
     pub monitoring: MonitoringRecord,
+}
+
+/// A session to open for a proven identity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenSession {
+    /// Where its connection is.
+    pub id: SessionId,
+    /// The epoch of its node; in another the command is refused.
+    pub epoch: u64,
+    /// Who it is.
+    pub principal: Principal,
+    /// The client identifier as sent.
+    pub client_id: SmolStr,
+    /// What the identity was proven with.
+    pub credential: CredentialReference,
+    /// The address of the client, if known.
+    pub peer: Option<IpAddr>,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// A session to end because its connection has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CloseSession {
+    /// The session.
+    pub id: SessionId,
+    /// The epoch in which it was opened; a session of another is left alone.
+    pub epoch: u64,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Subscriptions to remove and to add, in this order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangeSubscriptions {
+    /// The session.
+    pub id: SessionId,
+    /// The epoch in which it was opened.
+    pub epoch: u64,
+    /// Filters that the proposer found valid for the session, with the QoS to grant: 0 or 1. One that the session has
+    /// already gets the new QoS.
+    pub added: Vec<(SmolStr, QoS)>,
+    /// Filters to remove; unknown ones are skipped.
+    pub removed: Vec<SmolStr>,
+    /// Most subscriptions that the session may have (U-M12); beyond it filters are refused one by one.
+    pub subscriptions_max: u32,
 }

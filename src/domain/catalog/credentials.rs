@@ -52,6 +52,7 @@ impl Catalog {
         self.index.certificates.remove(&removed.digest);
         self.put_credentials(&owner, held);
         let credential = CredentialReference::Certificate(removed.digest);
+        self.end_sessions_of_credential(&owner, &credential, events);
         events.push(Event::CredentialRemoved { owner: owner.clone(), credential });
         Ok((OperationMetadata::DeleteCertificate { owner, fingerprint }, OperationResponse::Empty))
     }
@@ -84,6 +85,7 @@ impl Catalog {
         held.passwords.remove(found.ok_or_else(missing)?);
         self.put_credentials(&owner, held);
         let credential = CredentialReference::Password(id.clone());
+        self.end_sessions_of_credential(&owner, &credential, events);
         events.push(Event::CredentialRemoved { owner: owner.clone(), credential });
         Ok((OperationMetadata::DeletePassword { owner, id }, OperationResponse::Empty))
     }

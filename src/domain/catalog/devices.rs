@@ -118,6 +118,7 @@ impl Catalog {
         };
         self.devices.remove(&id);
         let principal = Principal::Device { device: id.clone(), registry: registry_id.clone() };
+        self.end_sessions_of(&principal, events);
         events.push(Event::EntityDeleted { principal });
         events.push(Event::NamesChanged { registry: registry_id });
         Ok((OperationMetadata::DeleteDevice { id }, OperationResponse::Empty))

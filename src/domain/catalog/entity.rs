@@ -35,6 +35,8 @@ pub enum Resource {
     Operation,
     /// An API token.
     Token,
+    /// A session of a client.
+    Session,
 }
 
 impl fmt::Display for Resource {
@@ -48,6 +50,7 @@ impl fmt::Display for Resource {
             Self::Export => "data stream export",
             Self::Operation => "operation",
             Self::Token => "token",
+            Self::Session => "session",
         })
     }
 }

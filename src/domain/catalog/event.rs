@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use smol_str::SmolStr;
 
 use super::command::Origin;
 use super::entity::Owner;
@@ -11,8 +12,10 @@ use crate::domain::address::CanonicalTopic;
 use crate::domain::credential::CredentialReference;
 use crate::domain::id::{DeviceId, RegistryId};
 use crate::domain::principal::{Principal, SpaceId};
+use crate::domain::session::{CloseCause, Session, SessionId};
 use crate::domain::timestamp::Timestamp;
 use crate::domain::token::ApiToken;
+use crate::mqtt::packet::subscribe::SubackCode;
 use crate::mqtt::qos::QoS;
 
 /// What the proposer of a command gets back.
@@ -22,6 +25,20 @@ pub enum Outcome {
     Operation(Arc<Operation>),
     /// Of making or revoking a token: that token, or the one that made a new one unnecessary.
     Token(Arc<ApiToken>),
+    /// Of opening a session.
+    SessionOpened {
+        /// Index of the command.
+        index: u64,
+        /// The older session of the same device and client identifier, which this command ended.
+        replaced: Option<SessionId>,
+    },
+    /// Of changing subscriptions.
+    SubscriptionsChanged {
+        /// Index of the command.
+        index: u64,
+        /// For each filter that was to be added, in their order: the granted QoS, or failure if there were too many.
+        codes: Vec<SubackCode>,
+    },
     /// Of everything else.
     Done,
 }
@@ -72,6 +89,27 @@ pub enum Event {
         at: Timestamp,
         /// The mark of the publisher.
         origin: Origin,
+    },
+    /// A session was opened, on any node.
+    SessionOpened {
+        /// The session, without subscriptions.
+        session: Arc<Session>,
+    },
+    /// The subscriptions of a session changed.
+    SubscriptionsChanged {
+        /// The session after the change.
+        session: Arc<Session>,
+        /// What it has newly, also what replaces a subscription to the same filter.
+        added: Vec<(SmolStr, QoS)>,
+        /// What it has no longer, also what was replaced; to be acted upon before `added`.
+        removed: Vec<(SmolStr, QoS)>,
+    },
+    /// A session ended, on any node, with the subscriptions that it had.
+    SessionClosed {
+        /// The session as it was.
+        session: Arc<Session>,
+        /// Why.
+        cause: CloseCause,
     },
     /// The monitoring data of a device changed.
     MonitoringChanged {

@@ -23,6 +23,9 @@ mod messages;
 mod monitoring;
 mod query;
 mod registries;
+mod session_query;
+mod session_table;
+mod sessions;
 mod state;
 mod tokens;
 
@@ -31,9 +34,9 @@ mod tests;
 
 pub use aliases::AliasMatch;
 pub use command::{
-    AttributesPatch, Change, Command, CreateBroker, CreateDevice, CreateRegistry, LastSeen, Mutation,
-    NewCertificate, NewCredentials, NewExport, NewPassword, NewToken, Origin, SetPermanent, TokenCondition,
-    UpdateBroker, UpdateDevice, UpdateRegistry,
+    AttributesPatch, Change, ChangeSubscriptions, CloseSession, Command, CreateBroker, CreateDevice,
+    CreateRegistry, LastSeen, Mutation, NewCertificate, NewCredentials, NewExport, NewPassword, NewToken,
+    OpenSession, Origin, SetPermanent, TokenCondition, UpdateBroker, UpdateDevice, UpdateRegistry,
 };
 pub use entity::{
     Broker, Device, Export, Owner, Registry, RegistryStatus, Resource, StoredMessage, TopicAliases,
@@ -45,4 +48,5 @@ pub use page::{Page, PageError, PageRequest, PageToken};
 pub use query::{CertificateMatch, Login, Refused};
 pub use record::{ImportError, Record};
 pub use rejection::{Limit, Rejection};
+pub use session_query::SessionFilter;
 pub use state::Catalog;

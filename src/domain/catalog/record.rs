@@ -11,6 +11,7 @@ use crate::domain::id::DeviceId;
 use crate::domain::monitoring::MonitoringRecord;
 use crate::domain::principal::SpaceId;
 use crate::domain::quota::CatalogLimits;
+use crate::domain::session::Session;
 use crate::domain::token::ApiToken;
 
 /// One item of the state.
@@ -60,6 +61,15 @@ pub enum Record {
         /// The times.
         monitoring: Arc<MonitoringRecord>,
     },
+    /// The epoch of a node that serves.
+    Epoch {
+        /// The node's Raft identifier.
+        node: u32,
+        /// The epoch.
+        epoch: u64,
+    },
+    /// A session.
+    Session(Arc<Session>),
 }
 
 /// Records that do not make a valid state.
@@ -77,7 +87,7 @@ pub enum ImportError {
 
 impl Catalog {
     /// The whole state, each item once, in an order that depends on the state only. What an item needs stands before
-    /// it: a registry before its devices, a device before its credentials.
+    /// it: a registry before its devices, a device before its credentials, an epoch before its sessions.
     pub fn records(&self) -> impl Iterator<Item = Record> {
         let certificates = self.credentials.iter().flat_map(|(owner, held)| {
             held.certificates.iter().map(|certificate| Record::Certificate {
@@ -110,6 +120,8 @@ impl Catalog {
             .chain(self.tokens.values().cloned().map(Record::Token))
             .chain(messages)
             .chain(monitoring)
+            .chain(self.sessions.epochs().map(|(node, epoch)| Record::Epoch { node, epoch }))
+            .chain(self.sessions.iter().cloned().map(Record::Session))
     }
 
     /// Puts a state together from the records of [`Self::records`]. `applied_index` is the index at which they were
@@ -182,6 +194,8 @@ impl Catalog {
                 self.require_device(device.as_str())?;
                 self.monitoring.insert(device, monitoring);
             }
+            Record::Epoch { node, epoch } => self.insert_epoch(node, epoch)?,
+            Record::Session(session) => self.insert_session(session)?,
         }
         Ok(())
     }

@@ -101,13 +101,16 @@ impl Catalog {
         let entry = (registry.folder_id.clone(), registry.created_at, SmolStr::new(id.as_str()));
         self.index.registries_by_folder.remove(&entry);
         self.registries.remove(&id);
-        events.push(Event::EntityDeleted { principal: Principal::Registry(id.clone()) });
+        let principal = Principal::Registry(id.clone());
+        self.end_sessions_of(&principal, events);
+        events.push(Event::EntityDeleted { principal });
         Ok((OperationMetadata::DeleteRegistry { id }, OperationResponse::Empty))
     }
 
     pub(super) fn disable_registry(&mut self, id: RegistryId, events: &mut Vec<Event>) -> Changed {
         let (registry, changed) = self.set_registry_status(&id, RegistryStatus::Disabled)?;
         if changed {
+            self.end_sessions_of_space(&SpaceId::Registry(id.clone()), events);
             events.push(Event::RegistryDisabled { id: id.clone() });
         }
         Ok((OperationMetadata::DisableRegistry { id }, OperationResponse::Registry(registry)))

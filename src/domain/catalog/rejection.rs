@@ -5,9 +5,11 @@ use std::sync::Arc;
 use smol_str::SmolStr;
 
 use super::entity::Resource;
+use crate::domain::admission::NotAdmitted;
 use crate::domain::alias::{ALIASES_PER_DEVICE_MAX, AliasError};
 use crate::domain::credential::Fingerprint;
 use crate::domain::id::{DeviceId, RegistryId};
+use crate::domain::session::SessionId;
 
 /// Why a command is refused, as a fact about the state (U-D9 gives the status codes).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -99,6 +101,21 @@ pub enum Rejection {
     NotPermanent {
         /// The topic.
         topic: Arc<str>,
+    },
+    /// The epoch of the node, in which the session was to be opened, is over: the node was given up meanwhile.
+    #[error("the epoch of node {node} is over")]
+    EpochOver {
+        /// The node.
+        node: u32,
+    },
+    /// The identity must not have a session.
+    #[error(transparent)]
+    NotAdmitted(#[from] NotAdmitted),
+    /// The session has ended.
+    #[error("session {id} has ended")]
+    SessionOver {
+        /// The session.
+        id: SessionId,
     },
 }
 

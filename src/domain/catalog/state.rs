@@ -12,6 +12,7 @@ use super::entity::{Broker, Device, Export, Owner, Registry, Resource};
 use super::messages::Messages;
 use super::operation::{IdempotencyKey, IdempotencyRecord, Operation};
 use super::rejection::Rejection;
+use super::session_table::Sessions;
 use crate::domain::credential::{Certificate, CertificateDigest, Password};
 use crate::domain::id::{BrokerId, DeviceId, ExportId, FolderId, OperationId, RegistryId, TokenId};
 use crate::domain::monitoring::MonitoringRecord;
@@ -36,6 +37,7 @@ pub struct Catalog {
     pub(super) tokens: OrdMap<TokenId, Arc<ApiToken>>,
     pub(super) messages: Messages,
     pub(super) monitoring: OrdMap<DeviceId, Arc<MonitoringRecord>>,
+    pub(super) sessions: Sessions,
     pub(super) index: Indices,
 }
 

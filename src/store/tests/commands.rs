@@ -11,7 +11,7 @@ use crate::store::wire::{WireError, decode_command, encode_command};
 
 #[test]
 fn every_command_reads_back_and_has_one_encoding() {
-    for command in sample::history() {
+    for command in sample::history().into_iter().chain(sample::sessions(5)) {
         let bytes = encode_command(&command);
         assert_eq!(decode_command(bytes.clone()).as_ref(), Ok(&command));
         assert_eq!(encode_command(&command), bytes);
@@ -64,7 +64,7 @@ proptest! {
 
     #[test]
     fn no_damage_makes_decoding_panic(which in any::<proptest::sample::Index>(), at in any::<proptest::sample::Index>(), bit in 0_u8..8) {
-        let history = sample::history();
+        let history = [sample::history(), sample::sessions(5)].concat();
         let mut bytes = encode_command(&history[which.index(history.len())]).to_vec();
         let at = at.index(bytes.len());
         bytes[at] ^= 1 << bit;

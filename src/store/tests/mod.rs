@@ -3,4 +3,5 @@
 mod commands;
 mod restart;
 mod sample;
+mod sessions;
 mod snapshots;

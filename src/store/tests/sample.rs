@@ -3,19 +3,21 @@
 use bytes::Bytes;
 
 use crate::domain::catalog::{
-    AttributesPatch, Catalog, Change, Command, CreateBroker, CreateDevice, CreateRegistry, IdempotencyKey,
-    LastSeen, Mutation, NewCertificate, NewCredentials, NewExport, NewPassword, NewToken, Origin, Owner,
-    SetPermanent, TokenCondition, UpdateBroker, UpdateDevice, UpdateRegistry,
+    AttributesPatch, Catalog, Change, ChangeSubscriptions, CloseSession, Command, CreateBroker, CreateDevice,
+    CreateRegistry, IdempotencyKey, LastSeen, Mutation, NewCertificate, NewCredentials, NewExport,
+    NewPassword, NewToken, OpenSession, Origin, Owner, SetPermanent, TokenCondition, UpdateBroker,
+    UpdateDevice, UpdateRegistry,
 };
-use crate::domain::credential::Fingerprint;
+use crate::domain::credential::{CredentialReference, Fingerprint};
 use crate::domain::id::{
     BrokerId, DeviceId, ExportId, FolderId, OperationId, PasswordId, RegistryId, TokenId,
 };
 use crate::domain::labels::Labels;
 use crate::domain::log_options::{LogDestination, LogLevel, LogOptions};
 use crate::domain::monitoring::{Access, MonitoringRecord};
-use crate::domain::principal::SpaceId;
+use crate::domain::principal::{Principal, SpaceId};
 use crate::domain::quota::CatalogLimits;
+use crate::domain::session::SessionId;
 use crate::domain::timestamp::Timestamp;
 use crate::domain::token::{ApiToken, Role};
 use crate::mqtt::qos::QoS;
@@ -148,8 +150,9 @@ fn updates() -> Vec<Change> {
         Change::AddPassword { owner: Owner::Broker(BrokerId::new("b1")), password: password("third") },
         Change::DeleteCertificate { owner: registry("r1"), fingerprint: Fingerprint::from_sha1(&[2; 20]) },
         Change::DeletePassword { owner: registry("r1"), id: PasswordId::new("first") },
-        Change::EnableRegistry { id: RegistryId::new("r1") },
         Change::DisableRegistry { id: RegistryId::new("r1") },
+        Change::EnableRegistry { id: RegistryId::new("r1") },
+        Change::DisableRegistry { id: RegistryId::new("r0") },
     ]
 }
 
@@ -236,5 +239,59 @@ pub(super) fn state() -> Catalog {
     for (command, index) in kept.zip(10..) {
         catalog.apply(index, command, &mut Vec::new()).expect("the history is allowed");
     }
+    catalog.node_changed(100, NODE, Some(100), &mut Vec::new());
+    for (command, index) in sessions(100).into_iter().zip(101..) {
+        catalog.apply(index, command, &mut Vec::new()).expect("the sessions are allowed");
+    }
     catalog
+}
+
+/// The node of a store that runs alone.
+pub(super) const NODE: u32 = 1;
+
+/// A session of registry `r1`, by its only password.
+pub(super) fn open_session(index: u32, epoch: u64) -> OpenSession {
+    OpenSession {
+        id: SessionId { node: NODE, lane: 3, index, generation: 7 },
+        epoch,
+        principal: Principal::Registry(RegistryId::new("r1")),
+        client_id: format!("client {index}").into(),
+        credential: CredentialReference::Password(PasswordId::new("second")),
+        peer: Some([192, 0, 2, 45].into()),
+        at: at(80),
+    }
+}
+
+/// Two subscriptions of a session.
+pub(super) fn subscribe(index: u32, epoch: u64) -> ChangeSubscriptions {
+    let filters = [("$devices/d1/events/#", QoS::AtLeastOnce), ("$devices/+/state", QoS::AtMostOnce)];
+    ChangeSubscriptions {
+        id: open_session(index, epoch).id,
+        epoch,
+        added: filters.map(|(filter, qos)| (filter.into(), qos)).to_vec(),
+        removed: Vec::new(),
+        subscriptions_max: 1_000,
+    }
+}
+
+/// Every command about sessions, with every kind of part; two sessions are left after [`history`] and in [`state`].
+pub(super) fn sessions(epoch: u64) -> Vec<Command> {
+    let device = OpenSession {
+        principal: Principal::Device { device: DeviceId::new("d1"), registry: RegistryId::new("r1") },
+        credential: CredentialReference::Certificate([1; 32]),
+        client_id: "".into(),
+        peer: Some("2001:db8::1".parse().expect("an address")),
+        ..open_session(2, epoch)
+    };
+    let change = ChangeSubscriptions { removed: vec!["$devices/+/state".into()], ..subscribe(1, epoch) };
+    let closed = OpenSession { peer: None, ..open_session(3, epoch) };
+    let close = CloseSession { id: closed.id, epoch, at: at(81) };
+    vec![
+        Command::OpenSession(open_session(1, epoch)),
+        Command::ChangeSubscriptions(subscribe(1, epoch)),
+        Command::ChangeSubscriptions(change),
+        Command::OpenSession(device),
+        Command::OpenSession(closed),
+        Command::CloseSession(close),
+    ]
 }

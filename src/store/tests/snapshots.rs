@@ -1,11 +1,14 @@
 //! The form of snapshots.
 
+use std::sync::Arc;
+
 use proptest::prelude::{any, proptest};
 use prost::Message as _;
 use rookery_proto::rookery::storage::v1 as pb;
 
 use super::sample;
-use crate::domain::catalog::Catalog;
+use crate::domain::catalog::{Catalog, Command, Record};
+use crate::domain::session::Session;
 use crate::store::replica::state_hash;
 use crate::store::wire::{SnapshotError, read_snapshot, write_snapshot};
 
@@ -35,11 +38,66 @@ fn a_snapshot_holds_the_whole_state() {
 }
 
 #[test]
+fn a_thousand_sessions_come_back_with_all_their_subscriptions() {
+    let mut state = sample::state();
+    let index = state.applied_index();
+    for number in 1_000..2_000 {
+        let commands = [
+            Command::OpenSession(sample::open_session(number, 100)),
+            Command::ChangeSubscriptions(sample::subscribe(number, 100)),
+        ];
+        for command in commands {
+            assert!(state.apply(index + u64::from(number), command, &mut Vec::new()).is_ok());
+        }
+    }
+    let restored = read(&written(&state)).expect("just written");
+    assert_eq!(restored.session_count(), 1_002);
+    assert_eq!(restored, state);
+    assert_eq!(state_hash(&restored), state_hash(&state));
+}
+
+#[test]
+fn a_snapshot_of_a_version_without_sessions_is_read() {
+    let state = sample::state();
+    let is_old = |record: &Record| !matches!(record, Record::Epoch { .. } | Record::Session(_));
+    let old = Catalog::from_records(state.applied_index(), state.records().filter(is_old)).expect("valid");
+    let restored = read(&written(&old)).expect("just written");
+    assert_eq!((restored.session_count(), restored.epochs().count()), (0, 0));
+    assert_eq!(restored.counts(), state.counts());
+}
+
+#[test]
+fn sessions_that_contradict_the_rest_are_refused() {
+    let state = sample::state();
+    let sessions: Vec<_> = state.all_sessions().cloned().collect();
+    let refused = |change: &dyn Fn(Vec<Record>) -> Vec<Record>| {
+        let records = change(state.records().collect());
+        Catalog::from_records(state.applied_index(), records).is_err()
+    };
+    assert!(refused(&|records| {
+        records.into_iter().filter(|record| !matches!(record, Record::Epoch { .. })).collect()
+    }));
+    assert!(refused(&|records| {
+        records.into_iter().filter(|record| !matches!(record, Record::Password { .. })).collect()
+    }));
+    let twice = Record::Session(Arc::clone(&sessions[0]));
+    assert!(refused(&|records| [records, vec![twice.clone()]].concat()), "the same session twice");
+    let again = Session::clone(&sessions[1]);
+    let mut named = Session { client_id: "c".into(), ..again };
+    named.id.index += 1;
+    let mut rival = named.clone();
+    rival.id.index += 1;
+    let rivals = [named, rival].map(|session| Record::Session(Arc::new(session))).to_vec();
+    assert!(!refused(&|records| [records, rivals[..1].to_vec()].concat()));
+    assert!(refused(&|records| [records, rivals.clone()].concat()), "one device and client identifier");
+}
+
+#[test]
 fn the_hash_tells_states_apart_and_ignores_the_index() {
     let state = sample::state();
     let mut other = state.clone();
     let message = sample::permanent("$devices/d1/state", b"off");
-    let command = crate::domain::catalog::Command::SetPermanent(message);
+    let command = Command::SetPermanent(message);
     assert!(other.apply(state.applied_index() + 1, command, &mut Vec::new()).is_ok());
     assert_ne!(state_hash(&other), state_hash(&state));
     assert_ne!(state_hash(&Catalog::new()), state_hash(&state));

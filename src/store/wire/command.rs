@@ -9,6 +9,10 @@ use super::resource::{
     key_from_wire, key_to_wire, limits_from_wire, limits_to_wire, monitoring_from_wire, monitoring_to_wire,
     own, qos_from_wire, space_from_wire, space_to_wire, time, token_from_wire, token_to_wire,
 };
+use super::session::{
+    close_from_wire, close_to_wire, open_from_wire, open_to_wire, subscriptions_from_wire,
+    subscriptions_to_wire,
+};
 use super::{WireError, required};
 use crate::domain::catalog::{Command, LastSeen, Mutation, NewToken, Origin, SetPermanent, TokenCondition};
 use crate::domain::id::{DeviceId, OperationId, TokenId};
@@ -32,6 +36,9 @@ pub fn encode_command(command: &Command) -> Bytes {
             Body::LastSeen(pb::LastSeenBatch { entries: batch.iter().map(last_seen_to_wire).collect() })
         }
         Command::SetLimits(limits) => Body::SetLimits(limits_to_wire(limits)),
+        Command::OpenSession(open) => Body::OpenSession(open_to_wire(open)),
+        Command::CloseSession(close) => Body::CloseSession(close_to_wire(close)),
+        Command::ChangeSubscriptions(change) => Body::ChangeSubscriptions(subscriptions_to_wire(change)),
     };
     pb::Command { version: COMMAND_VERSION, body: Some(body) }.encode_to_vec().into()
 }
@@ -58,6 +65,9 @@ pub fn decode_command(bytes: Bytes) -> Result<Command, WireError> {
             Command::LastSeen(entries.collect::<Result<_, _>>()?)
         }
         Body::SetLimits(limits) => Command::SetLimits(limits_from_wire(limits)),
+        Body::OpenSession(open) => Command::OpenSession(open_from_wire(open)?),
+        Body::CloseSession(close) => Command::CloseSession(close_from_wire(close)?),
+        Body::ChangeSubscriptions(change) => Command::ChangeSubscriptions(subscriptions_from_wire(change)?),
     })
 }
 

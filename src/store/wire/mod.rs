@@ -8,6 +8,7 @@ mod change;
 mod command;
 mod operation;
 mod resource;
+mod session;
 mod snapshot;
 
 pub use command::{decode_command, encode_command};

@@ -15,6 +15,7 @@ use super::resource::{
     monitoring_to_wire, owner_from_wire, owner_to_wire, password_from_wire, password_to_wire,
     registry_from_wire, registry_to_wire, space_from_wire, space_to_wire, token_from_wire, token_to_wire,
 };
+use super::session::{session_from_wire, session_to_wire};
 use super::{WireError, required};
 use crate::domain::catalog::{Catalog, ImportError, Record};
 use crate::domain::id::DeviceId;
@@ -224,6 +225,8 @@ fn record_to_wire(record: &Record) -> Item {
             device_id: device.to_string(),
             monitoring: Some(monitoring_to_wire(monitoring)),
         }),
+        Record::Epoch { node, epoch } => Item::Epoch(pb::NodeEpoch { node: *node, epoch: *epoch }),
+        Record::Session(session) => Item::Session(session_to_wire(session)),
     }
 }
 
@@ -254,5 +257,7 @@ fn record_from_wire(item: Item) -> Result<Record, WireError> {
             device: DeviceId::new(seen.device_id),
             monitoring: Arc::new(monitoring_from_wire(seen.monitoring)?),
         },
+        Item::Epoch(epoch) => Record::Epoch { node: epoch.node, epoch: epoch.epoch },
+        Item::Session(session) => Record::Session(Arc::new(session_from_wire(session)?)),
     })
 }

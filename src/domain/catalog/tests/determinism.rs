@@ -1,5 +1,8 @@
 //! Any sequence of commands gives the same state everywhere, and the records carry all of it.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use proptest::prelude::{ProptestConfig, Strategy, any, prop_assert_eq, prop_oneof, proptest};
 use proptest::sample::select;
 
@@ -8,12 +11,15 @@ use super::{
     owner, password,
 };
 use crate::domain::catalog::{
-    AttributesPatch, Catalog, Change, Command, CreateDevice, IdempotencyKey, Mutation, NewCredentials,
-    UpdateDevice,
+    AttributesPatch, Catalog, Change, ChangeSubscriptions, CloseSession, Command, CreateDevice, Event,
+    IdempotencyKey, Mutation, NewCredentials, OpenSession, Rejection, UpdateDevice,
 };
+use crate::domain::credential::CredentialReference;
 use crate::domain::id::{BrokerId, DeviceId, OperationId, PasswordId, RegistryId};
 use crate::domain::quota::CatalogLimits;
+use crate::domain::session::{Session, SessionId};
 use crate::domain::timestamp::Timestamp;
+use crate::mqtt::qos::QoS;
 
 const REGISTRIES: &[&str] = &["r1", "r2"];
 const DEVICES: &[&str] = &["d1", "d2", "d3"];
@@ -77,6 +83,22 @@ enum Step {
     Change(Change, Option<u8>, u64),
     /// A message for a topic, or its end.
     Message(&'static str, bool),
+    /// A node begins an epoch or ends it.
+    Node(u32, Option<u64>),
+    /// A session of an entity with a client identifier, in an epoch, by certificate or password.
+    Open(SessionId, u64, &'static str, &'static str, bool),
+    /// Its end.
+    Close(SessionId, u64),
+    /// Its subscriptions.
+    Subscribe(SessionId, u64, Vec<&'static str>, Vec<&'static str>),
+}
+
+fn session_id() -> impl Strategy<Value = SessionId> {
+    (1_u32..3, 0_u32..3).prop_map(|(node, index)| SessionId { node, lane: 0, index, generation: 0 })
+}
+
+fn filters() -> impl Strategy<Value = Vec<&'static str>> {
+    proptest::collection::vec(select(&["a", "b/#", "$devices/+/events/of/some/length"][..]), 0..3)
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -84,7 +106,63 @@ fn step() -> impl Strategy<Value = Step> {
         8 => (change(), proptest::option::of(0_u8..3), 0_u64..40)
             .prop_map(|(change, key, hours)| Step::Change(change, key, hours)),
         2 => (select(TOPICS), any::<bool>()).prop_map(|(topic, clear)| Step::Message(topic, clear)),
+        2 => (1_u32..3, proptest::option::weighted(0.8, 1_u64..3))
+            .prop_map(|(node, epoch)| Step::Node(node, epoch)),
+        6 => (session_id(), 1_u64..3, select(OWNERS), select(&["", "c"][..]), any::<bool>()).prop_map(
+            |(id, epoch, entity, client_id, by_certificate)| {
+                Step::Open(id, epoch, entity, client_id, by_certificate)
+            }
+        ),
+        2 => (session_id(), 1_u64..3).prop_map(|(id, epoch)| Step::Close(id, epoch)),
+        3 => (session_id(), 1_u64..3, filters(), filters())
+            .prop_map(|(id, epoch, added, removed)| Step::Subscribe(id, epoch, added, removed)),
     ]
+}
+
+fn open(
+    fixture: &mut Fixture,
+    id: SessionId,
+    epoch: u64,
+    entity: &'static str,
+    client_id: &'static str,
+    by_certificate: bool,
+) -> Result<(), Rejection> {
+    let Some(principal) = fixture.catalog.principal(entity) else { return Ok(()) };
+    let credential = if by_certificate {
+        CredentialReference::Certificate(certificate(1).digest)
+    } else {
+        CredentialReference::Password(PasswordId::new("p"))
+    };
+    let (client_id, at) = (client_id.into(), fixture.now());
+    let session = OpenSession { id, epoch, principal, client_id, credential, peer: None, at };
+    fixture.apply(Command::OpenSession(session)).map(|_| ())
+}
+
+/// What an observer knows of the sessions from events alone.
+fn heard(events: &[Event]) -> BTreeMap<SessionId, Arc<Session>> {
+    let mut known = BTreeMap::new();
+    for event in events {
+        match event {
+            Event::SessionOpened { session } => {
+                assert_eq!(known.insert(session.id, Arc::clone(session)), None, "it was not there");
+            }
+            Event::SubscriptionsChanged { session, added, removed } => {
+                let before = known.insert(session.id, Arc::clone(session)).expect("it was there");
+                for (filter, qos) in removed {
+                    assert_eq!(before.subscriptions.qos(filter), Some(*qos));
+                }
+                let mut after: BTreeMap<_, _> = before.subscriptions.iter().collect();
+                removed.iter().for_each(|(filter, _)| assert!(after.remove(filter.as_str()).is_some()));
+                after.extend(added.iter().map(|(filter, qos)| (filter.as_str(), *qos)));
+                assert_eq!(after, session.subscriptions.iter().collect());
+            }
+            Event::SessionClosed { session, .. } => {
+                assert_eq!(known.remove(&session.id).as_ref(), Some(session), "it is told as it was");
+            }
+            _ => {}
+        }
+    }
+    known
 }
 
 fn run(steps: &[Step]) -> Fixture {
@@ -103,6 +181,24 @@ fn run(steps: &[Step]) -> Fixture {
         let _ = match step.clone() {
             Step::Message(topic, clear) => {
                 fixture.set_permanent(topic, if clear { "" } else { "x" }).map(|_| ())
+            }
+            Step::Node(node, epoch) => {
+                fixture.step += 1;
+                fixture.catalog.node_changed(fixture.step, node, epoch, &mut fixture.events);
+                Ok(())
+            }
+            Step::Open(id, epoch, entity, client_id, by_certificate) => {
+                open(&mut fixture, id, epoch, entity, client_id, by_certificate)
+            }
+            Step::Close(id, epoch) => {
+                let at = fixture.now();
+                fixture.apply(Command::CloseSession(CloseSession { id, epoch, at })).map(|_| ())
+            }
+            Step::Subscribe(id, epoch, added, removed) => {
+                let added = added.into_iter().map(|filter| (filter.into(), QoS::AtLeastOnce)).collect();
+                let removed = removed.into_iter().map(Into::into).collect();
+                let change = ChangeSubscriptions { id, epoch, added, removed, subscriptions_max: 2 };
+                fixture.apply(Command::ChangeSubscriptions(change)).map(|_| ())
             }
             Step::Change(change, key, hours) => {
                 now += hours * HOUR;
@@ -130,6 +226,8 @@ proptest! {
         let again = run(&steps);
         prop_assert_eq!(&fixture.catalog, &again.catalog);
         prop_assert_eq!(&fixture.events, &again.events);
+        let sessions = fixture.catalog.all_sessions().map(|session| (session.id, Arc::clone(session)));
+        prop_assert_eq!(heard(&fixture.events), sessions.collect());
         // Tables and every index, rebuilt from the records alone.
         let rebuilt = Catalog::from_records(fixture.catalog.applied_index(), fixture.catalog.records());
         prop_assert_eq!(rebuilt.as_ref(), Ok(&fixture.catalog));

@@ -4,6 +4,7 @@ mod alias_cases;
 mod determinism;
 mod paging;
 mod rules;
+mod sessions;
 mod stored;
 
 use std::sync::Arc;

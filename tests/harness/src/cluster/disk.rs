@@ -31,13 +31,15 @@ impl SmallDisk {
         &self.0
     }
 
-    /// Writes until not a byte fits any more.
-    pub fn fill(&self) {
+    /// Writes until only so many bytes are free.
+    pub fn fill(&self, left: u64) {
         let mut file = File::create(self.0.join(FILLER)).expect("a file can be created");
         for block in [1 << 20, 4096, 512, 1] {
             let zeros = vec![0; block];
             while file.write_all(&zeros).is_ok() {}
         }
+        let bytes = file.metadata().expect("it has a size").len();
+        file.set_len(bytes.saturating_sub(left)).expect("it can be made shorter");
     }
 
     /// Gives the room back.
