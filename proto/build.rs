@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
 /// These get a `Debug` that shows no field, in `src/redact.rs`.
-const MESSAGES_WITH_SECRETS: [&str; 10] = [
+const MESSAGES_WITH_SECRETS: [&str; 11] = [
     ".yandex.cloud.iot.devices.v1.CreateDeviceRequest",
     ".yandex.cloud.iot.devices.v1.AddDevicePasswordRequest",
     ".yandex.cloud.iot.devices.v1.CreateRegistryRequest",
@@ -14,6 +14,7 @@ const MESSAGES_WITH_SECRETS: [&str; 10] = [
     ".yandex.cloud.iot.broker.v1.CreateBrokerRequest",
     ".yandex.cloud.iot.broker.v1.AddBrokerPasswordRequest",
     ".rookery.admin.v1.CreateTokenResponse",
+    ".rookery.cluster.v1.JoinResponse",
     ".rookery.storage.v1.ApiToken",
     ".rookery.storage.v1.NewPassword",
     ".rookery.storage.v1.Password",

@@ -5,16 +5,18 @@
 //! act on it: a SUBACK or a CONNACK that waits for this node is sent.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
 /// Which entries are in effect. The replica holds entries back by [`Effects::hold`].
-#[derive(Debug)]
 pub struct Effects {
     state: Mutex<State>,
     effective: watch::Sender<u64>,
+    /// Called with each new effective index, by the thread that brought it about.
+    listener: OnceLock<Box<dyn Fn(u64) + Send + Sync>>,
 }
 
 #[derive(Debug, Default)]
@@ -24,7 +26,8 @@ struct State {
     outstanding: BTreeMap<u64, usize>,
 }
 
-/// An effect that has not happened yet. Dropping it says that it has.
+/// An effect that has not happened yet. Dropping it says that it has. Those who waited only for this are called back by the
+/// thread that drops it, so no lock must be held meanwhile.
 #[derive(Debug)]
 pub struct EffectGuard {
     effects: Arc<Effects>,
@@ -33,7 +36,13 @@ pub struct EffectGuard {
 
 impl Default for Effects {
     fn default() -> Effects {
-        Effects { state: Mutex::default(), effective: watch::channel(0).0 }
+        Effects { state: Mutex::default(), effective: watch::channel(0).0, listener: OnceLock::new() }
+    }
+}
+
+impl fmt::Debug for Effects {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Effects").field("state", &self.state).finish_non_exhaustive()
     }
 }
 
@@ -63,6 +72,12 @@ impl Effects {
         self.effective.subscribe()
     }
 
+    /// Calls `listener` with each new effective index, and with the one of now. Only the first listener is kept.
+    pub(crate) fn tell(&self, listener: impl Fn(u64) + Send + Sync + 'static) {
+        let listener = self.listener.get_or_init(|| Box::new(listener));
+        listener(self.effective());
+    }
+
     /// Every entry up to `index` is applied.
     pub(crate) fn applied(&self, index: u64) {
         self.advance(|state| state.applied = state.applied.max(index));
@@ -74,11 +89,15 @@ impl Effects {
         change(&mut state);
         let held = state.outstanding.keys().next().map(|index| index.saturating_sub(1));
         let effective = held.map_or(state.applied, |held| held.min(state.applied));
-        self.effective.send_if_modified(|known| {
+        let has_grown = self.effective.send_if_modified(|known| {
             let grown = effective > *known;
             *known = effective.max(*known);
             grown
         });
+        drop(state);
+        if has_grown && let Some(listener) = self.listener.get() {
+            listener(effective);
+        }
     }
 }
 
@@ -113,5 +132,20 @@ mod tests {
         assert_eq!(effects.effective(), 3, "the entry has two effects");
         drop(two);
         assert_eq!(effects.effective(), 7);
+    }
+
+    #[test]
+    fn the_listener_hears_of_every_growth_at_once() {
+        let effects = Effects::new();
+        effects.applied(3);
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let hearing = Arc::clone(&heard);
+        effects.tell(move |index| hearing.lock().push(index));
+        let guard = effects.hold(5);
+        effects.applied(5);
+        effects.applied(6);
+        assert_eq!(*heard.lock(), [3, 4]);
+        drop(guard);
+        assert_eq!(*heard.lock(), [3, 4, 6]);
     }
 }

@@ -41,6 +41,18 @@ pub enum StartError {
         /// The rule that it breaks.
         rule: String,
     },
+    /// A recovery was begun and cut off.
+    #[error("{} exists: a recovery was cut off; repeat it before this node is started", path.display())]
+    RecoveryUnfinished {
+        /// The file that says what the node was about to become.
+        path: PathBuf,
+    },
+    /// A directory that holds no state of a cluster cannot be recovered.
+    #[error("data directory {} holds no state of a cluster; nothing can be recovered from it", path.display())]
+    NothingToRecover {
+        /// The data directory.
+        path: PathBuf,
+    },
     /// The peer listener could not be taken over.
     #[error("cannot serve peers: {reason}")]
     Peers {

@@ -58,7 +58,7 @@ impl Generation {
             }
         };
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
-        match begin(shared, &raft, number).await {
+        match begin(shared, &raft, &log, number).await {
             Ok(parts) => Ok(Generation { raft, log, number, parts }),
             Err(error) => {
                 shared.detach();
@@ -101,7 +101,12 @@ async fn start_raft<R: Replica>(shared: &Arc<Shared<R>>, log: &LogStore) -> Resu
 }
 
 /// Lets other nodes in, waits until a node that is the only voter leads, and starts the parts.
-async fn begin<R: Replica>(shared: &Arc<Shared<R>>, raft: &Raft, number: u64) -> Result<Parts, StartError> {
+async fn begin<R: Replica>(
+    shared: &Arc<Shared<R>>,
+    raft: &Raft,
+    log: &LogStore,
+    number: u64,
+) -> Result<Parts, StartError> {
     let voters = raft.with_raft_state(|state| {
         let effective = state.membership_state.effective();
         effective.voter_ids().collect::<BTreeSet<u64>>()
@@ -115,8 +120,10 @@ async fn begin<R: Replica>(shared: &Arc<Shared<R>>, raft: &Raft, number: u64) ->
             raft.trigger().elect().await.map_err(raft_error)?;
         }
         until_serving(raft).await?;
+        // It leads now, which nobody has noticed yet who follows the metrics; the parts propose at once.
+        shared.attach(raft, number);
     }
-    parts::start(shared, raft, is_only_voter).await
+    parts::start(shared, raft, log, is_only_voter).await
 }
 
 /// Refuses to go on with a log that does not continue what this directory has held before.

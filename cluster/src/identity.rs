@@ -83,18 +83,24 @@ impl DataDir {
         }
     }
 
+    /// Reads the identity. `None` if the directory was never used.
+    pub(crate) fn read_identity(&self) -> Result<Option<Identity>, StartError> {
+        let path = self.identity_path();
+        match std::fs::read(&path) {
+            Ok(bytes) => parse(&path, &bytes).map(Some),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                self.refuse_foreign_files()?;
+                Ok(None)
+            }
+            Err(error) => Err(io_error("read", &path)(error)),
+        }
+    }
+
     /// Reads the identity and counts this opening; the new content is on disk when this returns. `None` if the directory
     /// was never used.
     pub(crate) fn open_identity(&self) -> Result<Option<Identity>, StartError> {
-        let path = self.identity_path();
-        let mut identity = match std::fs::read(&path) {
-            Ok(bytes) => parse(&path, &bytes)?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                self.refuse_foreign_files()?;
-                return Ok(None);
-            }
-            Err(error) => return Err(io_error("read", &path)(error)),
-        };
+        crate::recover::refuse_unfinished(&self.path)?;
+        let Some(mut identity) = self.read_identity()? else { return Ok(None) };
         identity.incarnation += 1;
         self.save_identity(&identity)?;
         Ok(Some(identity))

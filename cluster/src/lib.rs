@@ -9,7 +9,8 @@
 //!
 //! In reading order: [`replica`] (what the caller implements), [`node`] and [`options`] (what the caller starts),
 //! [`proposer`] (how commands enter), [`status`] and [`error`] (what the caller sees), `supervisor` (how a node
-//! outlives its disk), `state_machine`, `log_store`, `snapshot`, `network`, `disk`, `identity`, `record`, `raft`.
+//! outlives its disk), `parts` (what runs beside it), `state_machine`, `log_store`, `snapshot`, `network`, `pki`, `election`,
+//! `disk`, `identity`, `place`, `record`, `raft`.
 
 pub mod barrier;
 pub mod disk;
@@ -21,13 +22,18 @@ pub mod node;
 pub mod options;
 pub mod peer;
 pub mod proposer;
+pub mod recover;
 pub mod replica;
 pub mod status;
 
+mod applied;
 mod dedup;
+mod election;
 mod generation;
 mod identity;
+mod liveness;
 mod log_store;
+mod membership;
 mod network;
 mod nodes;
 mod parts;
@@ -45,10 +51,14 @@ pub use disk::{DiskProbe, DiskSpace};
 pub use effects::{EffectGuard, Effects};
 pub use error::{AskError, CommandOutcome, ProposeError, SnapshotError, StartError, UnavailableReason};
 pub use lease::{Lease, Standing};
-pub use link::{LinkLoad, Links};
+pub use link::{LinkLoad, LinkStatistics, Links};
+pub use liveness::events::{ClusterEvent, ClusterEventKind, ClusterEvents};
+pub use liveness::{Liveness, NodeLiveness};
+pub use membership::{Changed, MembershipError};
 pub use node::Node;
 pub use options::{NodeOptions, PeerOptions};
 pub use peer::{BoxFuture, LinkSource, Member, MemberRole, NoPeers, PeerService};
 pub use proposer::Proposer;
+pub use recover::{Recovered, unsafe_new_cluster};
 pub use replica::{NodeChange, Replica, RestoreError, SnapshotView};
 pub use status::{NodeState, NodeStatus};

@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use rookery_proto::rookery::cluster::v1::change_request::Change;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use crate::applied::Applied;
 use crate::barrier::Barrier;
 use crate::disk::DiskGuard;
 use crate::effects::Effects;
@@ -18,6 +20,10 @@ use crate::generation::Generation;
 use crate::identity::{DataDir, Identity, io_error};
 use crate::lease::Lease;
 use crate::link::Links;
+use crate::liveness::events::ClusterEvents;
+use crate::liveness::{Liveness, LivenessControl};
+use crate::membership::pause::Pause;
+use crate::membership::{self, Changed, MembershipError};
 use crate::network::server::PeerServer;
 use crate::network::{Admission, Channels, ask};
 use crate::options::{NodeOptions, PeerOptions, PeerSettings};
@@ -32,6 +38,8 @@ use crate::state_machine::Machine;
 use crate::status::{NodeState, NodeStatus};
 use crate::supervisor::{self, Home, Request, Shared};
 
+/// The lease of a node without peers, which it gives itself.
+const LEASE_ALONE: Duration = Duration::from_secs(5);
 /// Requests to the supervisor that may wait.
 const REQUESTS_MAX: usize = 16;
 /// A request for a snapshot is repeated this often, because the Raft core ignores one while it still counts the
@@ -114,10 +122,22 @@ impl<R: Replica> Node<R> {
         self.shared.barrier.clone()
     }
 
+    /// How this node stands in its cluster, and what it knows of the others while it leads.
+    #[must_use]
+    pub fn liveness(&self) -> Liveness {
+        self.shared.liveness.report()
+    }
+
+    /// What happened to the cluster lately, as this node saw it.
+    #[must_use]
+    pub fn events(&self) -> ClusterEvents {
+        self.shared.liveness.events()
+    }
+
     /// The links to the other nodes.
     #[must_use]
     pub fn links(&self) -> Links {
-        Links::default()
+        self.shared.links.clone()
     }
 
     /// The members of the cluster, now and whenever they change.
@@ -144,6 +164,40 @@ impl<R: Replica> Node<R> {
                 ask::ask_self(&self.shared.service, node_id, question).await
             }
             Some(_) => ask::ask(&self.shared.channels, node_id, question).await,
+        }
+    }
+
+    /// Removes a member for good: it loses its vote, then its place, and its identifier is never heard again. Any node can be
+    /// asked; the leader decides. Refused if the cluster could not commit any more without it.
+    ///
+    /// # Errors
+    /// See [`MembershipError`].
+    pub async fn remove(&self, node_id: u64) -> Result<Changed, MembershipError> {
+        self.change(Change::Remove(node_id)).await
+    }
+
+    /// Makes a learner a voter, of which there are at most five. Any node can be asked; the leader decides.
+    ///
+    /// # Errors
+    /// See [`MembershipError`].
+    pub async fn promote(&self, node_id: u64) -> Result<Changed, MembershipError> {
+        self.change(Change::Promote(node_id)).await
+    }
+
+    /// Makes another voter the leader. Any node can be asked. Returns when that node leads.
+    ///
+    /// # Errors
+    /// See [`MembershipError`].
+    pub async fn transfer_leader(&self, node_id: u64) -> Result<Changed, MembershipError> {
+        self.change(Change::TransferLeaderTo(node_id)).await
+    }
+
+    async fn change(&self, change: Change) -> Result<Changed, MembershipError> {
+        match &self.shared.membership {
+            Some(membership) => membership.router().ask(change).await,
+            None => {
+                Err(MembershipError::Refused { reason: "this node runs alone; it has no peers".to_owned() })
+            }
         }
     }
 
@@ -269,18 +323,31 @@ impl<R: Replica> Prepared<R> {
         let source = listener.as_ref().and_then(|listener| listener.local_addr().ok()).map(|own| own.ip());
         let channels = Channels::new(source.filter(|source| !source.is_unspecified()));
         let (place, pending) = (Arc::new(OnceLock::new()), Arc::new(Pending::default()));
-        let (barrier, admission) = (Barrier::default(), Arc::new(Admission::default()));
-        let machine = Machine::new(
-            replica,
-            Arc::clone(&pending),
-            Arc::clone(&place),
-            Arc::clone(&effects),
-            barrier.clone(),
-            Arc::clone(&admission),
-        );
+        let admission = Arc::new(Admission::default());
+        let links = Links::default();
+        let applied =
+            Applied::new(Arc::clone(&place), Arc::clone(&effects), Arc::clone(&admission), links.clone());
+        let machine = Machine::new(replica, Arc::clone(&pending), Arc::clone(&place), Arc::clone(&applied));
+        let (lease, version) = match &peer_settings {
+            Some(settings) => (settings.lease, settings.version.clone()),
+            None => (LEASE_ALONE, String::new()),
+        };
         let status = first_status(&guard);
+        let (raft, proposals) = (watch::channel(None).0, Pause::default());
+        let membership = peer_settings.as_ref().map(|settings| {
+            let context = membership::Context {
+                place: Arc::clone(&place),
+                raft: raft.subscribe(),
+                nodes: machine.watch_nodes(),
+                channels: channels.clone(),
+                proposals: proposals.clone(),
+            };
+            membership::Part::new(&options.node_name, settings, context)
+        });
         let shared = Shared {
             peer_settings,
+            membership,
+            proposals,
             service,
             place,
             queue: Arc::new(Queue::new(&options, Arc::clone(&guard))),
@@ -288,13 +355,17 @@ impl<R: Replica> Prepared<R> {
             machine: Arc::new(machine),
             guard,
             effects,
-            barrier,
-            lease: Lease::default(),
+            barrier: applied.barrier.clone(),
+            lease: applied.lease.clone(),
+            liveness: LivenessControl::new(applied, lease, version),
             status: watch::channel(status).0,
             members: watch::channel(Arc::default()).0,
+            members_from: Mutex::new(None),
             admission,
             channels,
-            raft: watch::channel(None).0,
+            links,
+            raft,
+            heard: Arc::default(),
             routes: watch::channel(crate::proposer::lane::Route::None).0,
             initialized: AtomicBool::new(false),
             options,
@@ -322,6 +393,10 @@ impl Own {
             let founded = Identity::found();
             data_dir.save_identity(&founded)?;
             identity = Some(founded);
+        }
+        if identity.is_some() {
+            // After a crash between the two, see `place::settle`.
+            membership::request::discard(&data_dir.path)?;
         }
         let credentials = match (&mut identity, peers) {
             (Some(identity), Some(_)) => Some(place::open_credentials(data_dir, identity)?),
@@ -353,6 +428,12 @@ fn first_status(guard: &DiskGuard) -> NodeStatus {
 mod cluster_tests;
 #[cfg(test)]
 mod hostile_tests;
+#[cfg(test)]
+mod liveness_tests;
+#[cfg(test)]
+mod membership_tests;
+#[cfg(test)]
+mod proxies;
 #[cfg(test)]
 mod testbed;
 #[cfg(test)]

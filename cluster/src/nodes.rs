@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::proposer::Origin;
 use crate::record::{NodeRecord, NodesRecord, SystemChange, SystemCommand};
 use crate::replica::NodeChange;
 
@@ -39,9 +40,25 @@ impl Nodes {
         self.entries.values().filter(|node| node.epoch != 0).map(|node| node.node_id).collect()
     }
 
+    /// The nodes that have served and were not removed, with the epoch in which they serve now; 0 for none. That of this
+    /// node counts only if this process has registered: until then the table shows the epoch of the process before.
+    pub(crate) fn epochs(&self, own: Origin) -> BTreeMap<u64, u64> {
+        let is_former =
+            |node: &NodeRecord| node.node_id == own.node_id && node.incarnation != own.incarnation;
+        let epoch = |node: &NodeRecord| if is_former(node) { 0 } else { node.epoch };
+        let has_served = self.entries.values().filter(|node| node.changed_index != 0 && !node.removed);
+        has_served.map(|node| (node.node_id, epoch(node))).collect()
+    }
+
     /// The node's epoch, if it has one.
     pub(crate) fn epoch(&self, node_id: u64) -> Option<u64> {
         self.entries.get(&node_id).map(|node| node.epoch).filter(|epoch| *epoch != 0)
+    }
+
+    /// The node's epoch, if it was begun by this process of it.
+    pub(crate) fn epoch_of(&self, node_id: u64, incarnation: u64) -> Option<u64> {
+        let node = self.entries.get(&node_id)?;
+        (node.epoch != 0 && node.incarnation == incarnation).then_some(node.epoch)
     }
 
     /// What is known about the node.
@@ -57,6 +74,11 @@ impl Nodes {
     /// The identifiers that may never be heard again.
     pub(crate) fn removed(&self) -> BTreeSet<u64> {
         self.entries.values().filter(|node| node.removed).map(|node| node.node_id).collect()
+    }
+
+    /// Every identifier of which something is known.
+    pub(crate) fn all(&self) -> impl Iterator<Item = u64> + '_ {
+        self.entries.keys().copied()
     }
 
     /// The identifier that a request to join was given.
@@ -144,7 +166,8 @@ mod tests {
         let mut nodes = Nodes::default();
         assert_eq!(nodes.apply(5, &register(1, 1, 0)), Some(NodeChange::Registered { node_id: 1, epoch: 5 }));
         assert_eq!(nodes.apply(6, &register(1, 1, 0)), None, "a repetition");
-        let give_up = command(SystemChange::GiveUp(GiveUpNode { node_id: 1, epoch: 5 }));
+        let give_up =
+            command(SystemChange::GiveUp(GiveUpNode { node_id: 1, epoch: 5, ..GiveUpNode::default() }));
         assert_eq!(nodes.apply(7, &give_up), Some(NodeChange::GivenUp { node_id: 1, epoch: 5 }));
         assert_eq!(nodes.apply(8, &give_up), None);
         assert_eq!(nodes.apply(9, &register(1, 1, 5)), None, "it must have seen the end of its epoch");
@@ -159,6 +182,23 @@ mod tests {
         );
         assert_eq!(nodes.apply(13, &register(1, 1, 10)), None, "the old process is dead");
         assert_eq!(nodes.registered(), BTreeSet::from([1]));
+    }
+
+    #[test]
+    fn the_epoch_of_the_process_before_is_not_this_ones() {
+        let mut nodes = Nodes::default();
+        nodes.apply(5, &register(1, 1, 0));
+        nodes.apply(6, &register(2, 1, 0));
+        let epochs = |nodes: &Nodes, incarnation| nodes.epochs(Origin { node_id: 1, incarnation });
+        assert_eq!(epochs(&nodes, 1), BTreeMap::from([(1, 5), (2, 6)]));
+        assert_eq!(epochs(&nodes, 2), BTreeMap::from([(1, 0), (2, 6)]));
+        nodes.apply(9, &register(1, 2, 0));
+        assert_eq!(epochs(&nodes, 2), BTreeMap::from([(1, 9), (2, 6)]));
+        let give_up = SystemChange::GiveUp(GiveUpNode { node_id: 2, epoch: 6, ..GiveUpNode::default() });
+        nodes.apply(10, &command(give_up));
+        assert_eq!(epochs(&nodes, 2), BTreeMap::from([(1, 9), (2, 0)]));
+        nodes.apply(11, &command(SystemChange::Remove(RemoveNode { node_id: 2 })));
+        assert_eq!(epochs(&nodes, 2), BTreeMap::from([(1, 9)]));
     }
 
     #[test]

@@ -1,57 +1,68 @@
 //! Where the parts of a node are put together: the services of the peer listener, and the tasks that run beside a Raft core.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use futures::stream::BoxStream;
 use rookery_proto::rookery::cluster::v1 as proto;
-use rookery_proto::rookery::cluster::v1::link_server::{self, LinkServer};
 use rookery_proto::rookery::cluster::v1::raft_server::RaftServer;
 use tokio::task::JoinSet;
 use tonic::service::Routes;
-use tonic::{Request, Response, Status, Streaming};
 
+use crate::election::ElectionGuard;
 use crate::error::StartError;
+use crate::lease::Standing;
+use crate::liveness::{LivenessControl, LivenessTasks, Propose};
+use crate::log_store::LogStore;
+use crate::network::MESSAGE_BYTES_MAX;
 use crate::network::raft_server::RaftService;
-use crate::network::{MESSAGE_BYTES_MAX, ask};
-use crate::nodes::last_epoch;
 use crate::pki::Credentials;
-use crate::proposer::Origin;
-use crate::raft::{Payload, Raft};
-use crate::record::{Batch, RegisterNode, SystemChange, SystemCommand};
+use crate::raft::Raft;
 use crate::replica::Replica;
 use crate::supervisor::Shared;
+
+/// How often the links are asked whom they do not reach.
+const UNREACHABLE_TICK: Duration = Duration::from_millis(250);
 
 /// The services of the peer listener. They exist before the node has a place in a cluster, and outlive its Raft cores.
 pub(crate) fn routes<R: Replica>(shared: &Arc<Shared<R>>) -> Routes {
     let raft =
         RaftServer::new(RaftService::new(Arc::clone(shared))).max_decoding_message_size(MESSAGE_BYTES_MAX);
-    let link = LinkServer::new(LinkService { shared: Arc::clone(shared) })
-        .max_decoding_message_size(MESSAGE_BYTES_MAX);
-    Routes::new(raft).add_service(link)
+    let routes = Routes::new(raft).add_service(shared.links.service());
+    match &shared.membership {
+        Some(membership) => membership.add_services(routes),
+        None => routes,
+    }
 }
 
 /// Waits until the node has found a place in a cluster.
-pub(crate) async fn obtain_identity<R: Replica>(_shared: &Arc<Shared<R>>) -> Result<Credentials, StartError> {
-    std::future::pending().await
+pub(crate) async fn obtain_identity<R: Replica>(shared: &Arc<Shared<R>>) -> Result<Credentials, StartError> {
+    match &shared.membership {
+        Some(membership) => membership.obtain_identity(&shared.options.data_dir).await,
+        // A node without peers founds its cluster when it is opened.
+        None => std::future::pending().await,
+    }
 }
 
 /// Answers a node that asks for a lease.
 pub(crate) fn renew_lease<R: Replica>(
-    _shared: &Arc<Shared<R>>,
-    _from: u64,
-    _request: proto::RenewLeaseRequest,
-) -> Result<proto::RenewLeaseResponse, Status> {
-    Err(Status::unimplemented("this node grants no leases"))
+    shared: &Arc<Shared<R>>,
+    from: u64,
+    request: proto::RenewLeaseRequest,
+) -> proto::RenewLeaseResponse {
+    shared.liveness.answer(from, request)
 }
 
 /// The tasks that run as long as one Raft core. They end with this value.
 pub(crate) struct Parts {
     tasks: JoinSet<()>,
+    liveness: LivenessControl,
+    _leases: LivenessTasks,
 }
 
 impl Parts {
     /// Lets the tasks do what belongs to an orderly end, while the Raft core still runs.
     pub(crate) async fn end(&mut self) {
+        self.liveness.retire().await;
         self.tasks.shutdown().await;
     }
 }
@@ -60,63 +71,56 @@ impl Parts {
 pub(crate) async fn start<R: Replica>(
     shared: &Arc<Shared<R>>,
     raft: &Raft,
+    log: &LogStore,
     is_only_voter: bool,
 ) -> Result<Parts, StartError> {
     let mut tasks = JoinSet::new();
-    if shared.peer_settings.is_none() && is_only_voter {
-        serve_alone(shared, raft).await?;
-        tasks.spawn(report_own_effects(Arc::clone(shared)));
-    }
-    Ok(Parts { tasks })
-}
-
-/// Registers a node without peers, once per process. It hears from a quorum, itself, as long as it runs.
-async fn serve_alone<R: Replica>(shared: &Arc<Shared<R>>, raft: &Raft) -> Result<(), StartError> {
-    let Origin { node_id, incarnation } = shared.place().origin;
-    let nodes = shared.machine.nodes();
-    let known = nodes.get(node_id);
-    if known.is_none_or(|node| node.epoch == 0 || node.incarnation != incarnation) {
-        let after_epoch = known.map_or(0, last_epoch);
-        let register = SystemChange::Register(RegisterNode { node_id, incarnation, after_epoch });
-        let batch = Batch { groups: Vec::new(), system: Some(SystemCommand { change: Some(register) }) };
-        let written = raft.client_write(Payload(Arc::new(batch))).await;
-        written.map_err(|error| StartError::Raft { reason: error.to_string() })?;
-    }
-    let epoch = shared.machine.nodes().epoch(node_id).unwrap_or_default();
-    shared.lease.extend(epoch, u64::MAX);
-    Ok(())
-}
-
-/// Nobody else reports to the barrier of a node without peers.
-async fn report_own_effects<R: Replica>(shared: Arc<Shared<R>>) {
     let node_id = shared.place().origin.node_id;
-    let mut effective = shared.effects.watch();
+    let guard = ElectionGuard {
+        raft: raft.clone(),
+        node_id,
+        heard: Arc::clone(&shared.heard),
+        channels: shared.channels.clone(),
+    };
+    tasks.spawn(guard.run());
+    tasks.spawn(report_unreachable(Arc::clone(shared)));
+    let proposer = shared.system_proposer();
+    let propose: Propose = Arc::new(move |change| {
+        let proposer = proposer.clone();
+        Box::pin(async move { proposer.propose_system(change).await })
+    });
+    let leases = shared.liveness.start(raft, log, shared.channels.clone(), propose);
+    if is_only_voter {
+        until_serving(shared, raft).await?;
+    }
+    if let Some(membership) = &shared.membership {
+        tasks.spawn(membership.controller());
+    }
+    Ok(Parts { tasks, liveness: shared.liveness.clone(), _leases: leases })
+}
+
+/// Tells the leases which members this node has no working link to.
+async fn report_unreachable<R: Replica>(shared: Arc<Shared<R>>) {
+    let mut ticks = tokio::time::interval(UNREACHABLE_TICK);
     loop {
-        let index = *effective.borrow_and_update();
-        shared.barrier.report(node_id, index);
-        if effective.changed().await.is_err() {
-            return;
+        ticks.tick().await;
+        let unreachable = shared.links.unreachable();
+        shared.liveness.unreachable().send_if_modified(|known| {
+            let changed = *known != unreachable;
+            *known = unreachable;
+            changed
+        });
+    }
+}
+
+/// Waits until this node serves, or its Raft core has ended.
+async fn until_serving<R: Replica>(shared: &Shared<R>, raft: &Raft) -> Result<(), StartError> {
+    let (mut standing, mut metrics) = (shared.lease.standing(), raft.metrics());
+    tokio::select! {
+        // The sender lives in `shared`, so this cannot fail.
+        _serving = standing.wait_for(|standing| matches!(standing, Standing::Serving { .. })) => Ok(()),
+        _ended = metrics.wait_for(|metrics| metrics.running_state.is_err()) => {
+            Err(StartError::Raft { reason: "it ended".to_owned() })
         }
-    }
-}
-
-/// Deliveries and questions of other nodes.
-struct LinkService<R: Replica> {
-    shared: Arc<Shared<R>>,
-}
-
-#[tonic::async_trait]
-impl<R: Replica> link_server::Link for LinkService<R> {
-    type DeliverStream = BoxStream<'static, Result<proto::DeliverResponse, Status>>;
-
-    async fn deliver(
-        &self,
-        _request: Request<Streaming<proto::DeliverRequest>>,
-    ) -> Result<Response<Self::DeliverStream>, Status> {
-        Err(Status::unimplemented("this node takes no deliveries"))
-    }
-
-    async fn ask(&self, request: Request<proto::AskRequest>) -> Result<Response<proto::AskResponse>, Status> {
-        ask::answer(&self.shared.service, request).await
     }
 }

@@ -18,11 +18,13 @@ pub trait PeerService: Send + Sync + 'static {
     /// Every chunk to `node_id` up to `sequence` was taken by it.
     fn acknowledged(&self, node_id: u64, sequence: u64);
 
-    /// The node was given up or registered anew: what was not acknowledged before will not be, and nothing is left to
-    /// wait for. Sequences go on.
+    /// The node, or this one, was given up or registered anew: what was not acknowledged before will not be, and nothing
+    /// is left to wait for. Sequences go on. Called while the entry is applied, so it must be short and wait for nothing.
+    /// If it is this node that was given up, its clients get no acknowledgements because its lease is over.
     fn link_ended(&self, node_id: u64);
 
-    /// The backlog to the node fell below its limit, or its connection came or went.
+    /// The backlog to the node fell to half of [`crate::link::BACKLOG_LIMIT`] after it was above, or its connection came or
+    /// went. It may have done so while somebody decides to wait for it: look at the load again after that.
     fn link_changed(&self, node_id: u64);
 
     /// Answers a question of another node.

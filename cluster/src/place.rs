@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use crate::error::StartError;
 use crate::identity::{DataDir, Identity};
+use crate::link::Equipment;
+use crate::membership;
 use crate::nodes::FOUNDER_NODE_ID;
 use crate::pki::{Credentials, PeerIdentity, PkiError};
 use crate::proposer::Origin;
@@ -30,6 +32,7 @@ pub(crate) fn settle(data_dir: &DataDir, credentials: &Credentials) -> Result<Id
     let mut identity = Identity::new(cluster_id, *node_id);
     identity.certified = true;
     data_dir.save_identity(&identity)?;
+    membership::request::discard(&data_dir.path)?;
     Ok(identity)
 }
 
@@ -58,7 +61,19 @@ pub(crate) fn take<R: Replica>(
         return Err(StartError::Raft { reason: "the node has a place in a cluster already".to_owned() });
     }
     shared.publish_place();
+    start_links(shared, *node_id);
     restore(shared, newest)
+}
+
+fn start_links<R: Replica>(shared: &Shared<R>, node_id: u64) {
+    shared.links.start(Equipment {
+        own_id: node_id,
+        version: shared.peer_settings.as_ref().map_or_else(String::new, |settings| settings.version.clone()),
+        channels: shared.channels.clone(),
+        effects: Arc::clone(&shared.effects),
+        barrier: shared.barrier.clone(),
+        service: Arc::clone(&shared.service),
+    });
 }
 
 fn restore<R: Replica>(shared: &Shared<R>, newest: Option<Verified>) -> Result<(), StartError> {

@@ -137,6 +137,44 @@ pub(crate) struct GiveUpNode {
     /// Only this epoch is ended.
     #[prost(uint64, tag = "2")]
     pub(crate) epoch: u64,
+    /// For operators.
+    #[prost(enumeration = "GiveUpReason", tag = "3")]
+    pub(crate) reason: i32,
+    /// The term of the leader that decided so, 0 if the node ends itself. The decision counts only in an entry of that
+    /// leader: another one may have let the node serve on.
+    #[prost(uint64, tag = "4")]
+    pub(crate) decided_in_term: u64,
+    /// Its Raft identifier.
+    #[prost(uint64, tag = "5")]
+    pub(crate) decided_by: u64,
+}
+
+/// Why a node is given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]
+#[repr(i32)]
+pub(crate) enum GiveUpReason {
+    /// An older version did not say.
+    Unspecified = 0,
+    /// Its lease has run out.
+    Silent = 1,
+    /// It and another node that serves cannot talk to each other.
+    Unreachable = 2,
+    /// It is behind and makes no progress.
+    Stalled = 3,
+    /// It ended in order.
+    Left = 4,
+}
+
+impl std::fmt::Display for GiveUpReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            GiveUpReason::Unspecified => "for an unknown reason",
+            GiveUpReason::Silent => "it asked for no lease in time",
+            GiveUpReason::Unreachable => "it and another node cannot reach each other",
+            GiveUpReason::Stalled => "it is behind and makes no progress",
+            GiveUpReason::Left => "it has ended in order",
+        })
+    }
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]

@@ -14,11 +14,9 @@ use openraft::{AnyError, EntryPayload, OptionalSend, RaftSnapshotBuilder, Storag
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::barrier::Barrier;
+use crate::applied::Applied;
 use crate::dedup::{self, Admitted, DedupTable};
-use crate::effects::Effects;
 use crate::error::{CommandOutcome, ProposeError, UnavailableReason};
-use crate::network::Admission;
 use crate::nodes::Nodes;
 use crate::place::Place;
 use crate::proposer::Origin;
@@ -26,8 +24,11 @@ use crate::proposer::pending::Pending;
 use crate::raft::{
     Entry, LogId, Peer, Snapshot, SnapshotFile, SnapshotMeta, StorageError, StoredMembership, TypeConfig,
 };
-use crate::record::{self, Batch, Group, LogIdRecord, MembershipRecord, SnapshotHeader, SystemCommand};
-use crate::replica::{Replica, RestoreError, SnapshotView};
+use crate::record::{
+    self, Batch, GiveUpReason, Group, LogIdRecord, MembershipRecord, SnapshotHeader, SystemChange,
+    SystemCommand,
+};
+use crate::replica::{NodeChange, Replica, RestoreError, SnapshotView};
 use crate::snapshot::format::Verified;
 
 /// The replica together with what must change in step with it.
@@ -35,10 +36,7 @@ pub(crate) struct Machine<R: Replica> {
     replica: Arc<R>,
     pending: Arc<Pending<R::Response>>,
     place: Arc<OnceLock<Place>>,
-    effects: Arc<Effects>,
-    barrier: Barrier,
-    admission: Arc<Admission>,
-    nodes: watch::Sender<Arc<Nodes>>,
+    applied: Arc<Applied>,
     /// Held while commands are applied: this makes the applies of two Raft cores follow each other.
     state: Mutex<State>,
     /// Index behind the last entry applied, for those who must not wait for the lock.
@@ -73,23 +71,27 @@ enum ApplyError {
 /// Own commands that were applied, and their responses.
 type Answered<T> = (u64, Vec<T>);
 
+/// The new table of nodes, and what this means for the replica.
+type ChangedNodes = (Nodes, Option<(NodeChange, GiveUpReason)>);
+
+/// What an entry brought about besides the new state; told to those who wait without the machine's lock.
+struct Outcome<T> {
+    answered: Vec<Answered<T>>,
+    nodes: Option<ChangedNodes>,
+}
+
 impl<R: Replica> Machine<R> {
     pub(crate) fn new(
         replica: Arc<R>,
         pending: Arc<Pending<R::Response>>,
         place: Arc<OnceLock<Place>>,
-        effects: Arc<Effects>,
-        barrier: Barrier,
-        admission: Arc<Admission>,
+        applied: Arc<Applied>,
     ) -> Machine<R> {
         Machine {
             replica,
             pending,
             place,
-            effects,
-            barrier,
-            admission,
-            nodes: watch::channel(Arc::default()).0,
+            applied,
             state: Mutex::default(),
             applied_next: AtomicU64::new(0),
             applied_bytes: AtomicU64::new(0),
@@ -137,54 +139,45 @@ impl<R: Replica> Machine<R> {
         state.membership = membership;
         state.dedup = DedupTable::from_records(&header.dedup);
         state.nodes = header.nodes.as_ref().map(Nodes::from_record).unwrap_or_default();
-        self.nodes_changed(&state.nodes);
-        self.effects.applied(state.last_applied.map_or(0, |id| id.index));
         let Origin { node_id, incarnation } = self.place().origin;
         let applied_unseen = state.dedup.last(node_id, incarnation);
+        let (nodes, last) = (state.nodes.clone(), state.last_applied);
         drop(state);
+        self.applied.nodes_changed(last.map_or(0, |id| id.index), &nodes, None);
+        self.applied.advance(last);
         // The snapshot of another node holds the effects of own commands, but not their responses.
         self.pending.applied_unseen(applied_unseen, &UNKNOWN);
         Ok(())
     }
 
-    /// Tells those who decide by the table of nodes.
-    fn nodes_changed(&self, nodes: &Nodes) {
-        self.barrier.set_registered(nodes.registered());
-        self.admission.set_removed(nodes.removed());
-        self.nodes.send_replace(Arc::new(nodes.clone()));
-    }
-
     fn apply(&self, generation: u64, entries: Vec<Entry>) -> Result<(), ApplyError> {
-        let mut answered = Vec::new();
-        let result = {
-            let mut state = self.state.lock();
-            entries
-                .into_iter()
-                .try_for_each(|entry| self.apply_entry(&mut state, generation, entry, &mut answered))
-        };
-        for (first_sequence, responses) in answered {
-            self.pending.complete(first_sequence, responses);
+        for entry in entries {
+            let log_id = entry.log_id;
+            let Outcome { answered, nodes } = self.apply_entry(generation, entry)?;
+            if let Some((nodes, change)) = nodes {
+                self.applied.nodes_changed(log_id.index, &nodes, change);
+            }
+            self.applied.advance(Some(log_id));
+            for (first_sequence, responses) in answered {
+                self.pending.complete(first_sequence, responses);
+            }
         }
-        result
+        Ok(())
     }
 
-    fn apply_entry(
-        &self,
-        state: &mut State,
-        generation: u64,
-        entry: Entry,
-        answered: &mut Vec<Answered<R::Response>>,
-    ) -> Result<(), ApplyError> {
+    fn apply_entry(&self, generation: u64, entry: Entry) -> Result<Outcome<R::Response>, ApplyError> {
+        let mut state = self.state.lock();
         if state.generation != generation {
             return Err(ApplyError::Superseded);
         }
         if let Some(fault) = &state.fault {
             return Err(ApplyError::Fault(fault.clone()));
         }
+        let mut outcome = Outcome { answered: Vec::new(), nodes: None };
         match entry.payload {
             EntryPayload::Blank => {}
             EntryPayload::Normal(payload) => {
-                self.apply_batch(state, entry.log_id.index, &payload.0, answered)?;
+                self.apply_batch(&mut state, entry.log_id, &payload.0, &mut outcome)?;
             }
             EntryPayload::Membership(membership) => {
                 state.membership = StoredMembership::new(Some(entry.log_id), membership);
@@ -192,21 +185,21 @@ impl<R: Replica> Machine<R> {
         }
         state.last_applied = Some(entry.log_id);
         self.applied_next.store(entry.log_id.index + 1, Ordering::Release);
-        self.effects.applied(entry.log_id.index);
-        Ok(())
+        Ok(outcome)
     }
 
     fn apply_batch(
         &self,
         state: &mut State,
-        index: u64,
+        log_id: LogId,
         batch: &Batch,
-        answered: &mut Vec<Answered<R::Response>>,
+        outcome: &mut Outcome<R::Response>,
     ) -> Result<(), ApplyError> {
+        let index = log_id.index;
         let bytes = batch.command_bytes() as u64;
         self.applied_bytes.fetch_add(bytes, Ordering::Relaxed);
         if let Some(system) = &batch.system {
-            self.apply_system(state, index, system)?;
+            outcome.nodes = self.apply_system(state, log_id, system)?;
         }
         // Of each group the part that was not applied before: where it starts, its sequence, whose it is.
         let mut fresh: Vec<(&[Bytes], u64, bool)> = Vec::with_capacity(batch.groups.len());
@@ -241,41 +234,48 @@ impl<R: Replica> Machine<R> {
             let rest = responses.split_off(commands.len());
             let of_group = std::mem::replace(&mut responses, rest);
             if own {
-                answered.push((sequence, of_group));
+                outcome.answered.push((sequence, of_group));
             }
         }
         Ok(())
     }
 
     /// Changes the table of nodes and tells the replica, which drops what a node held in an epoch that is over.
-    fn apply_system(&self, state: &mut State, index: u64, command: &SystemCommand) -> Result<(), ApplyError> {
+    fn apply_system(
+        &self,
+        state: &mut State,
+        log_id: LogId,
+        command: &SystemCommand,
+    ) -> Result<Option<ChangedNodes>, ApplyError> {
+        let index = log_id.index;
+        if is_foreign_decision(command, log_id) {
+            return Ok(None);
+        }
         let Some(change) = state.nodes.apply(index, command) else {
-            self.nodes_changed(&state.nodes);
-            return Ok(());
+            return Ok(Some((state.nodes.clone(), None)));
         };
         let told = catch_unwind(AssertUnwindSafe(|| self.replica.node_changed(index, change)));
-        self.nodes_changed(&state.nodes);
-        told.map_err(|_panic| {
+        if told.is_err() {
             let fault = format!("the replica panicked in log entry {index}");
             tracing::error!(%fault, "the replicated state can no longer be trusted");
             state.fault = Some(fault.clone());
-            ApplyError::Fault(fault)
-        })
+            return Err(ApplyError::Fault(fault));
+        }
+        let reason = match &command.change {
+            Some(SystemChange::GiveUp(given_up)) => given_up.reason(),
+            _ => GiveUpReason::Unspecified,
+        };
+        Ok(Some((state.nodes.clone(), Some((change, reason)))))
     }
 
     /// What the cluster knows about its nodes, as far as this node has applied the log.
     pub(crate) fn nodes(&self) -> Arc<Nodes> {
-        Arc::clone(&self.nodes.borrow())
+        self.applied.nodes()
     }
 
     /// [`Self::nodes`], now and whenever it changes.
     pub(crate) fn watch_nodes(&self) -> watch::Receiver<Arc<Nodes>> {
-        self.nodes.subscribe()
-    }
-
-    /// Voters and learners, as far as this node has applied the log.
-    pub(crate) fn membership(&self) -> StoredMembership {
-        self.state.lock().membership.clone()
+        self.applied.watch_nodes()
     }
 
     /// Calls the replica and notes a fault when it breaks its contract.
@@ -315,6 +315,18 @@ impl<R: Replica> Machine<R> {
             nodes: Some(state.nodes.to_record()),
         };
         (header, self.replica.view(), self.applied_bytes.load(Ordering::Relaxed))
+    }
+}
+
+/// Whether a leader decided to give a node up, but another one wrote the decision to the log: the first was replaced while
+/// it was proposing, and the node may have got a lease since.
+fn is_foreign_decision(command: &SystemCommand, log_id: LogId) -> bool {
+    match &command.change {
+        Some(SystemChange::GiveUp(given_up)) if given_up.decided_in_term != 0 => {
+            let leader = log_id.leader_id;
+            (leader.term, leader.node_id) != (given_up.decided_in_term, given_up.decided_by)
+        }
+        _ => false,
     }
 }
 

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use crate::rookery::admin::v1 as admin;
+use crate::rookery::cluster::v1 as cluster;
 use crate::rookery::storage::v1 as storage;
 use crate::yandex::cloud::iot::broker::v1 as broker;
 use crate::yandex::cloud::iot::devices::v1 as devices;
@@ -26,6 +27,7 @@ redact!(
     broker::CreateBrokerRequest,
     broker::AddBrokerPasswordRequest,
     admin::CreateTokenResponse,
+    cluster::JoinResponse,
     storage::ApiToken,
     storage::NewPassword,
     storage::Password,

@@ -105,7 +105,8 @@ mod tests {
         let secret = join_secret(&config).expect("it is made");
         assert_eq!(secret.len(), 2 * SECRET_BYTES);
         assert_eq!(join_secret(&config).expect("it is read"), secret);
-        let mode = fs::metadata(directory.path().join(JOIN_SECRET_FILE)).expect("it is there").permissions().mode();
+        let mode =
+            fs::metadata(directory.path().join(JOIN_SECRET_FILE)).expect("it is there").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }
 

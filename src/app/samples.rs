@@ -53,7 +53,11 @@ pub fn operations(parts: &Parts<'_>, listeners: Vec<(&'static str, Arc<ListenerC
             ),
             Sample::gauge("topic_spaces", "Topic spaces in use", spaces.len() as u64),
             Sample::gauge("subscriptions", "Subscriptions of the whole cluster", subscriptions as u64),
-            Sample::gauge("serving", "1 while the node may serve clients", u64::from(environment.lease.is_valid())),
+            Sample::gauge(
+                "serving",
+                "1 while the node may serve clients",
+                u64::from(environment.lease.is_valid()),
+            ),
             Sample::gauge(
                 "sessions_closing",
                 "Sessions that have ended and of which the log does not know it yet",

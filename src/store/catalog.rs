@@ -159,7 +159,8 @@ impl CatalogHandle {
 
     /// Repeats a change that the node owes from its start on, such as [`Self::ensure_administrator`], until the cluster has
     /// stored it. Waits while the node does not serve, for example because it has still to join or nobody leads; then the
-    /// state that `attempt` looks at is that of the cluster. `what` names the change in the log.
+    /// state that `attempt` looks at is that of the cluster. `what` names the change in the log. On a node that ends before
+    /// it ever served this never resolves, so its owner drops it then.
     ///
     /// # Errors
     /// [`StoreError`] that will not pass: the change is against the rules, or the node is shutting down.

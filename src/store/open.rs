@@ -33,7 +33,7 @@ impl StoreOptions {
 
 /// The open store.
 pub struct Store {
-    node: Node<CatalogReplica>,
+    pub(super) node: Node<CatalogReplica>,
     catalog: CatalogHandle,
     effects: Arc<Effects>,
     _limits: Option<Background>,

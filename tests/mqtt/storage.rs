@@ -3,18 +3,16 @@
 
 use std::{
     collections::BTreeSet,
-    fs::{self, File},
     io::{self, Write},
-    path::{Path, PathBuf},
-    process::Command,
+    path::Path,
 };
 
 use rookery_harness::{
     api::{Api, Entity},
     certificates::Certificate,
     client::{Client, Outcome},
+    cluster::disk::SmallDisk,
     fixture::{Fixture, Role, unique_client_id},
-    janitor,
     node::Node,
     ops,
     packet::Connect,
@@ -53,7 +51,7 @@ fn kill_9_loses_nothing_that_was_acknowledged() {
         stored = calls.stored;
         node = node.kill_and_restart();
         run(async {
-            let present = devices_of(&Api::connect(&node), &registry).await;
+            let present = Api::connect(&node).device_ids(&registry).await.expect("the devices are listed");
             let lost: Vec<_> = created.difference(&present).collect();
             assert!(lost.is_empty(), "acknowledged devices are gone: {lost:?}");
             let options = TlsOptions::with(&reader);
@@ -116,17 +114,6 @@ async fn write_until_killed(
     Acknowledged { created, stored }
 }
 
-async fn devices_of(api: &Api, registry: &Entity) -> BTreeSet<String> {
-    let request = devices::ListDevicesRequest {
-        id: Some(devices::list_devices_request::Id::RegistryId(registry.id().into())),
-        page_size: 20_000,
-        ..Default::default()
-    };
-    let answer = api.devices().list(request).await.expect("the list is answered").into_inner();
-    assert!(answer.next_page_token.is_empty(), "all devices fit on one page");
-    answer.devices.into_iter().map(|device| device.id).collect()
-}
-
 #[test]
 fn everything_is_the_same_after_a_restart() {
     let node = Node::start(BINARY);
@@ -156,49 +143,14 @@ fn everything_is_the_same_after_a_restart() {
     });
 }
 
-/// A small file system of its own. Unmounted when dropped.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    /// `None` where the tests may not mount.
-    fn mount(bytes: &str) -> Option<Self> {
-        let directory = janitor::new_directory("disk-");
-        let status = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "rookery-test"])
-            .arg(&directory)
-            .status();
-        status.is_ok_and(|status| status.success()).then_some(Self(directory))
-    }
-
-    /// Writes until only so many bytes are free, and returns the file to delete.
-    fn fill(&self, left: u64) -> PathBuf {
-        let path = self.0.join("filler");
-        let mut file = File::create(&path).expect("a file can be created");
-        for block in [1 << 20, 4096, 512, 1] {
-            let zeros = vec![0; block];
-            while file.write_all(&zeros).is_ok() {}
-        }
-        let bytes = file.metadata().expect("it has a size").len();
-        file.set_len(bytes.saturating_sub(left)).expect("it can be made shorter");
-        path
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // Lazily, as the node may still be dying; failure leaves a mount that the janitor reports by not removing it.
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
-
 #[test]
 fn full_disk_refuses_writes_and_recovers() {
-    let Some(disk) = SmallDisk::mount("256m") else {
+    let Some(disk) = SmallDisk::mount(256) else {
         let _ =
             writeln!(io::stderr(), "full_disk_refuses_writes_and_recovers: not checked, mounting needs root");
         return;
     };
-    let node = Node::start_in(BINARY, &disk.0.join("data"), &[]);
+    let node = Node::start_in(BINARY, &disk.path().join("data"), &[]);
     run(async {
         let fixture = Fixture::create(&node).await;
         let (events, state) = (fixture.expand("$devices/{D1}/events"), fixture.expand("$devices/{D1}/state"));
@@ -206,7 +158,7 @@ fn full_disk_refuses_writes_and_recovers() {
         let mut backend = fixture.subscriber(Role::R, &events).await;
         device.publish(&state, b"before").await;
         // The reserve is a twentieth of the disk: less than that is free, and more than the half that is kept for sessions.
-        let filler = disk.fill(9 << 20);
+        disk.fill_except(9 << 20);
         let status = refused_write(&fixture).await;
         assert!(
             status.message().contains("disk is full"),
@@ -235,15 +187,15 @@ fn full_disk_refuses_writes_and_recovers() {
         assert_eq!(ops::get(&node, "/readyz").0, 200, "no reason to send clients away");
 
         // Not a byte is free: new sessions cannot be stored any more, and those that there are go on.
-        fs::remove_file(filler).expect("the filler is removed");
+        disk.free();
         let mut device = fixture.connect(Role::D1).await;
-        let filler = disk.fill(0);
+        disk.fill();
         refused_connect(&fixture).await;
         device.publish(&events, b"still live").await;
         assert_eq!(backend.receive_exactly(1).await[0].text(), "still live");
         drop(device);
 
-        fs::remove_file(filler).expect("the filler is removed");
+        disk.free();
         let mut created = fixture.api.create_device(fixture.entity(Role::R), &[]).await;
         let recovering = async {
             while created.is_err() {
@@ -256,7 +208,7 @@ fn full_disk_refuses_writes_and_recovers() {
         assert_eq!(late.receive_exactly(1).await[0].text(), "after");
     });
     drop(node);
-    remounted_data_is_whole(&disk.0.join("data"));
+    remounted_data_is_whole(&disk.path().join("data"));
 }
 
 /// Connects until a session finds no room: the log may have a little of its own.

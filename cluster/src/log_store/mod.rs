@@ -10,6 +10,7 @@
 mod database;
 mod journal;
 mod mark;
+mod offline;
 mod raft_storage;
 mod rebuild;
 #[cfg(test)]
@@ -31,6 +32,8 @@ use database::{Database, DatabaseError, Recovered};
 use mark::Mark;
 use tail::Tail;
 use writer::Writer;
+
+pub(crate) use offline::OfflineLog;
 
 /// Bytes of entries returned by one read for a peer.
 const READ_BYTES_MAX: usize = 1024 * 1024;
@@ -95,6 +98,16 @@ impl LogStore {
     /// Whether a vote was ever written.
     pub(crate) fn has_vote(&self) -> bool {
         self.inner.state.lock().vote.is_some()
+    }
+
+    /// The stored vote. It is on disk, and was before anybody was told of it.
+    pub(crate) fn vote(&self) -> Option<Vote> {
+        self.inner.state.lock().vote
+    }
+
+    /// Last entry of the log, or else the last one purged.
+    pub(crate) fn last(&self) -> Option<LogId> {
+        self.inner.state.lock().last
     }
 
     /// Last entry removed from the log.

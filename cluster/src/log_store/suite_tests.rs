@@ -8,6 +8,7 @@ use openraft::testing::{StoreBuilder, Suite};
 use tempfile::TempDir;
 
 use super::LogStore;
+use crate::applied::Applied;
 use crate::disk::{DiskGuard, StatvfsProbe};
 use crate::place::Place;
 use crate::proposer::Origin;
@@ -73,14 +74,10 @@ impl StoreBuilder<TypeConfig, LogStore, StateMachine<Empty>, Guard> for Builder 
             snapshots: Arc::new(snapshots),
             credentials: None,
         };
-        let machine = Machine::new(
-            Arc::new(Empty),
-            Arc::default(),
-            Arc::new(OnceLock::from(place)),
-            crate::Effects::new(),
-            crate::Barrier::default(),
-            Arc::default(),
-        );
+        let place = Arc::new(OnceLock::from(place));
+        let applied =
+            Applied::new(Arc::clone(&place), crate::Effects::new(), Arc::default(), crate::Links::default());
+        let machine = Machine::new(Arc::new(Empty), Arc::default(), place, applied);
         let machine = Arc::new(machine).next_generation();
         Ok((Guard { log: log.clone(), _dir: dir }, log, machine))
     }

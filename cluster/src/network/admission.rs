@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tonic::{Request, Status};
 
-use crate::pki::{CertificateHash, PeerIdentity};
+use crate::pki::{PeerIdentity, SessionBinding};
 
 /// What decides whether a node is heard; shared by the listener, its connections and the replicated state.
 #[derive(Debug)]
@@ -30,8 +30,8 @@ struct State {
 pub(crate) struct PeerInfo {
     /// Whom the client's certificate names; `None` if it came without one.
     pub(crate) identity: Option<PeerIdentity>,
-    /// The certificate that this node presented on the connection.
-    pub(crate) presented: CertificateHash,
+    /// What only the two ends of the connection know.
+    pub(crate) binding: SessionBinding,
     /// The other end.
     pub(crate) remote: SocketAddr,
     pub(crate) admission: Arc<Admission>,
@@ -113,7 +113,7 @@ mod tests {
         let mut request = Request::new(());
         request.extensions_mut().insert(PeerInfo {
             identity,
-            presented: [0; 32],
+            binding: [0; 32],
             remote: "127.0.0.1:1".parse().unwrap(),
             admission: Arc::clone(admission),
         });

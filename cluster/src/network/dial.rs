@@ -14,7 +14,7 @@ use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint};
 
 use super::{CONNECTION_WINDOW_BYTES, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT, STREAM_WINDOW_BYTES};
-use crate::pki::{self, CertificateHash, certificate_hash};
+use crate::pki::{self, SessionBinding, session_binding};
 
 /// Name resolution, TCP and TLS together get this long.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -69,21 +69,19 @@ pub(crate) fn lazy_channel(target: Target) -> Channel {
     endpoint().connect_with_connector_lazy(connector)
 }
 
-/// A channel to whoever answers at `address`, and the hash of the certificate that it presented, to which the proofs of an
-/// introduction are bound. The channel ends with its connection.
+/// A channel to whoever answers at `address`, and what binds the proofs of an introduction to its connection. The channel
+/// ends with the connection.
 ///
 /// # Errors
 /// When there is no connection within a second.
 pub(crate) async fn introduction_channel(
     address: &str,
     source: Option<IpAddr>,
-) -> io::Result<(Channel, CertificateHash)> {
+) -> io::Result<(Channel, SessionBinding)> {
     let tls = pki::tls::introduction_client().map_err(io::Error::other)?;
     let name = pki::name::server_name(0);
     let stream = dial(Target { address: address.to_owned(), name, tls, source }).await?;
-    let presented =
-        stream.get_ref().1.peer_certificates().and_then(|chain| chain.first()).map(certificate_hash);
-    let presented = presented.ok_or(io::ErrorKind::InvalidData)?;
+    let binding = session_binding(stream.get_ref().1).map_err(io::Error::other)?;
     let mut stream = Some(stream);
     let connector = tower::service_fn(move |_uri| {
         let stream =
@@ -91,7 +89,7 @@ pub(crate) async fn introduction_channel(
         std::future::ready(stream)
     });
     let channel = endpoint().connect_with_connector(connector).await.map_err(io::Error::other)?;
-    Ok((channel, presented))
+    Ok((channel, binding))
 }
 
 fn endpoint() -> Endpoint {

@@ -26,7 +26,10 @@ pub(crate) const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(1);
 /// A connection whose probe is not answered for this long is given up. Together with the interval well below a lease.
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(2);
-/// Bytes of one call that may be on their way; a full message of replication fits.
-const STREAM_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
+/// Bytes of one call that may be on their way; a full message of replication fits, and what a link has on the wire mostly.
+const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+/// Largest frame that the listener accepts. A frame is written at once, and its payload not cut into pieces, so that TLS
+/// gets full records.
+const FRAME_BYTES_MAX: u32 = 1024 * 1024;
 /// Bytes of all calls of one connection that may be on their way.
 const CONNECTION_WINDOW_BYTES: u32 = 8 * 1024 * 1024;

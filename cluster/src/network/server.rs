@@ -21,9 +21,11 @@ use tonic::transport::Server;
 use tonic::transport::server::Connected;
 
 use super::admission::{Admission, PeerInfo};
-use super::{CONNECTION_WINDOW_BYTES, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT, STREAM_WINDOW_BYTES};
+use super::{
+    CONNECTION_WINDOW_BYTES, FRAME_BYTES_MAX, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT, STREAM_WINDOW_BYTES,
+};
 use crate::pki::tls::ServerTls;
-use crate::pki::{CertificateHash, PeerIdentity};
+use crate::pki::{PeerIdentity, session_binding};
 
 /// A handshake that takes longer is given up.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -77,6 +79,7 @@ impl PeerServer {
             .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .max_frame_size(FRAME_BYTES_MAX)
             .max_concurrent_streams(CALLS_MAX)
             .add_routes(routes);
         let incoming = ReceiverStream::new(incoming).map(Ok::<PeerStream, io::Error>);
@@ -92,11 +95,6 @@ impl PeerServer {
     /// The certificate to present to connections that come from now on, and whom to believe.
     pub(crate) fn set_tls(&self, tls: ServerTls) {
         *self.tls.write() = tls;
-    }
-
-    /// The hash of the certificate that is presented now.
-    pub(crate) fn presented(&self) -> CertificateHash {
-        self.tls.read().presented
     }
 
     /// Where the listener listens.
@@ -152,8 +150,8 @@ async fn greet(acceptor: Arc<Acceptor>, stream: TcpStream, remote: SocketAddr, s
 impl Acceptor {
     async fn handshake(&self, stream: TcpStream, remote: SocketAddr) -> io::Result<PeerStream> {
         stream.set_nodelay(true)?;
-        let ServerTls { config, presented } = self.tls.read().clone();
-        let stream = TlsAcceptor::from(config).accept(stream).await?;
+        let tls = self.tls.read().clone();
+        let stream = TlsAcceptor::from(tls).accept(stream).await?;
         let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
         let identity = certificate.map(PeerIdentity::of_certificate).transpose().map_err(io::Error::other)?;
         let slots = if identity.is_some() { &self.members } else { &self.unknown };
@@ -164,7 +162,8 @@ impl Acceptor {
             // Over by time or by refusal.
             let _over = tokio::time::timeout(lifetime, refused).await;
         });
-        let info = PeerInfo { identity, presented, remote, admission: Arc::clone(&self.admission) };
+        let binding = session_binding(stream.get_ref().1).map_err(io::Error::other)?;
+        let info = PeerInfo { identity, binding, remote, admission: Arc::clone(&self.admission) };
         Ok(PeerStream { stream, info, refused, _slot: slot })
     }
 }

@@ -10,7 +10,7 @@ use crate::replica::{NodeChange, RestoreError, SnapshotView};
 
 /// Counts commands and answers with the count.
 #[derive(Default)]
-struct Counter(AtomicU64);
+pub(super) struct Counter(pub(super) AtomicU64);
 
 struct Count(u64);
 

@@ -13,8 +13,8 @@ pub(crate) use authority::{Authority, NodeKey};
 pub(crate) use credentials::Credentials;
 pub(crate) use name::PeerIdentity;
 
-/// SHA-256 of a certificate in DER form.
-pub(crate) type CertificateHash = [u8; 32];
+/// What only the two ends of one TLS session know.
+pub(crate) type SessionBinding = [u8; 32];
 
 /// Why something could not be certified or understood.
 #[derive(Debug, thiserror::Error)]
@@ -40,8 +40,10 @@ pub(crate) enum PkiError {
     Verifier(#[from] rustls::server::VerifierBuilderError),
 }
 
-/// The SHA-256 of a certificate in DER form.
-pub(crate) fn certificate_hash(certificate: &rustls_pki_types::CertificateDer<'_>) -> CertificateHash {
-    use sha2::Digest;
-    sha2::Sha256::digest(certificate.as_ref()).into()
+/// Key material exported from a TLS session (RFC 5705, label of RFC 9266): equal at its two ends, different in every other
+/// session. Also with a man in the middle, who has two of them.
+pub(crate) fn session_binding<Data>(
+    session: &rustls::ConnectionCommon<Data>,
+) -> Result<SessionBinding, rustls::Error> {
+    session.export_keying_material(SessionBinding::default(), b"EXPORTER-Channel-Binding", None)
 }

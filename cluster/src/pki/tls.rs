@@ -9,17 +9,12 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, S
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 
-use super::{CertificateHash, Credentials, NodeKey, PkiError, certificate_hash};
+use super::{Credentials, NodeKey, PkiError};
 
 const ALPN: &[u8] = b"h2";
 
 /// What the listener presents, and whom it believes.
-#[derive(Clone)]
-pub(crate) struct ServerTls {
-    pub(crate) config: Arc<ServerConfig>,
-    /// Of the certificate that the listener presents.
-    pub(crate) presented: CertificateHash,
-}
+pub(crate) type ServerTls = Arc<ServerConfig>;
 
 /// The listener of a member. A certificate of the cluster's authority is asked for but not required, because a node that
 /// introduces itself has none; any other certificate ends the handshake.
@@ -32,14 +27,13 @@ pub(crate) fn member_server(credentials: &Credentials) -> Result<ServerTls, PkiE
         .with_client_cert_verifier(verifier)
         .with_single_cert(vec![credentials.certificate().clone()], credentials.key()?)?;
     config.alpn_protocols = vec![ALPN.to_vec()];
-    Ok(ServerTls { config: Arc::new(config), presented: certificate_hash(credentials.certificate()) })
+    Ok(Arc::new(config))
 }
 
 /// The listener of a node that belongs to no cluster yet: it believes nobody and vouches for itself.
 pub(crate) fn unknown_server() -> Result<ServerTls, PkiError> {
     let key = NodeKey::generate()?;
     let certificate = key.self_signed()?;
-    let presented = certificate_hash(&certificate);
     let key = PrivateKeyDer::from_pem_slice(key.pem().as_bytes())
         .map_err(|_invalid| PkiError::Pem { what: "the temporary key" })?;
     let mut config = ServerConfig::builder_with_provider(provider())
@@ -47,7 +41,7 @@ pub(crate) fn unknown_server() -> Result<ServerTls, PkiError> {
         .with_no_client_auth()
         .with_single_cert(vec![certificate], key)?;
     config.alpn_protocols = vec![ALPN.to_vec()];
-    Ok(ServerTls { config: Arc::new(config), presented })
+    Ok(Arc::new(config))
 }
 
 /// Dials members, as a member.
@@ -60,7 +54,7 @@ pub(crate) fn member_client(credentials: &Credentials) -> Result<Arc<ClientConfi
     Ok(Arc::new(config))
 }
 
-/// Dials anybody, as nobody: for an introduction, whose own proofs are bound to the certificate that was presented.
+/// Dials anybody, as nobody: for an introduction, whose own proofs are bound to the session.
 pub(crate) fn introduction_client() -> Result<Arc<ClientConfig>, PkiError> {
     let mut config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&version::TLS13])?

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 
 use crate::disk::{DiskGuard, Importance};
+use crate::membership::pause::Pause;
 use crate::options::{BATCH_BYTES_MAX, BATCH_COMMANDS_MAX, COMMAND_BYTES_LIMIT, WINDOW_ENTRIES};
 use crate::raft::{Payload, Raft};
 use crate::record::{self, Batch, Group, SystemChange, SystemCommand};
@@ -23,6 +24,7 @@ type Answer = Result<ProposeResponse, Status>;
 pub(crate) struct Intake {
     pub(crate) raft: Raft,
     pub(crate) guard: Arc<DiskGuard>,
+    pub(crate) proposals: Pause,
     /// Who sends, by its certificate.
     pub(crate) from: u64,
 }
@@ -36,7 +38,17 @@ impl Intake {
         while is_reading || !writes.is_empty() {
             tokio::select! {
                 request = requests.message(), if is_reading && writes.len() < WINDOW_ENTRIES => match request {
-                    Ok(Some(request)) => writes.push_back(self.append(request).await),
+                    Ok(Some(request)) => {
+                        let first_sequence = request.first_sequence;
+                        match self.batch(request) {
+                            Ok(batch) => writes.push_back(self.append(first_sequence, batch).await),
+                            // Nothing behind it is taken: the sender relies on that.
+                            Err(refused) => {
+                                is_reading = false;
+                                writes.push_back(std::future::ready(Err(refused)).boxed());
+                            }
+                        }
+                    }
                     // The sender has gone; what it sent so far still gets its answers, if anybody reads them.
                     Ok(None) | Err(_) => is_reading = false,
                 },
@@ -52,13 +64,10 @@ impl Intake {
     }
 
     /// Hands a batch to the Raft core and returns the future of its answer.
-    async fn append(&self, request: ProposeRequest) -> BoxFuture<'static, Answer> {
-        let first_sequence = request.first_sequence;
-        let batch = match self.batch(request) {
-            Ok(batch) => batch,
-            Err(status) => return std::future::ready(Err(status)).boxed(),
-        };
+    async fn append(&self, first_sequence: u64, batch: Batch) -> BoxFuture<'static, Answer> {
+        let open = self.proposals.pass().await;
         let sent = self.raft.client_write_ff(Payload(Arc::new(batch))).await;
+        drop(open);
         async move {
             let unavailable = || Status::unavailable("the node cannot write");
             let written = sent.map_err(|_fatal| unavailable())?.await.map_err(|_gone| unavailable())?;
@@ -85,7 +94,7 @@ impl Intake {
         if !is_batch || first_sequence == 0 || after_sequence >= first_sequence {
             return Err(Status::invalid_argument("not a batch of commands"));
         }
-        // What is ordinary was refused by the sender's own guard; here it cannot be told from what is essential.
+        // A batch may hold both kinds of commands; its sender has held back ordinary ones by the reserve of its own disk.
         self.guard
             .admit(bytes as u64, Importance::Essential)
             .map_err(|_below| Status::resource_exhausted("the leader's disk is full"))?;

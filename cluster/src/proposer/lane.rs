@@ -11,9 +11,11 @@ use rookery_proto::rookery::cluster::v1::{ProposeRequest, ProposeResponse};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::Code;
 
 use super::Origin;
 use super::window::Sending;
+use crate::membership::pause::Pause;
 use crate::network::{Channels, MESSAGE_BYTES_MAX, Purpose};
 use crate::options::WINDOW_ENTRIES;
 use crate::raft::{Payload, Raft};
@@ -56,25 +58,41 @@ pub(crate) enum Event {
     Opened,
     /// The batch that begins with this sequence is committed.
     Committed { first_sequence: u64 },
+    /// The leader's disk is full: it has not taken the first batch that is not committed, nor any behind it.
+    Full,
     /// The lane is of no use any more. What was sent may be in the log.
     Lost { reason: String },
 }
 
 /// Takes batches, in order, from one task.
 pub(crate) enum Lane {
-    Local { raft: Raft, origin: Origin, writes: FuturesUnordered<BoxFuture<'static, Event>> },
-    Remote { batches: mpsc::Sender<ProposeRequest>, incarnation: u64, events: BoxStream<'static, Event> },
+    Local {
+        raft: Raft,
+        origin: Origin,
+        proposals: Pause,
+        writes: FuturesUnordered<BoxFuture<'static, Event>>,
+    },
+    Remote {
+        batches: mpsc::Sender<ProposeRequest>,
+        incarnation: u64,
+        events: BoxStream<'static, Event>,
+    },
 }
 
 impl Lane {
     /// Begins to open a lane. `None` if there is nobody to whom it could lead.
-    pub(crate) fn open(route: &Route, origin: Origin, channels: &Channels) -> Option<Lane> {
+    pub(crate) fn open(
+        route: &Route,
+        origin: Origin,
+        channels: &Channels,
+        proposals: &Pause,
+    ) -> Option<Lane> {
         match route {
             Route::None => None,
             Route::Local { raft, .. } => {
                 let writes = FuturesUnordered::new();
                 writes.push(std::future::ready(Event::Opened).boxed());
-                Some(Lane::Local { raft: raft.clone(), origin, writes })
+                Some(Lane::Local { raft: raft.clone(), origin, proposals: proposals.clone(), writes })
             }
             Route::Remote { leader_id, .. } => {
                 let (batches, receiver) = mpsc::channel(WINDOW_ENTRIES);
@@ -91,10 +109,11 @@ impl Lane {
     pub(crate) async fn send(&mut self, batch: Sending) {
         let Sending { after_sequence, first_sequence, commands } = batch;
         match self {
-            Lane::Local { raft, origin, writes } => {
+            Lane::Local { raft, origin, proposals, writes } => {
                 let Origin { node_id, incarnation } = *origin;
                 let group = Group { node_id, incarnation, first_sequence, commands, after_sequence };
                 let batch = Batch { groups: vec![group], system: None };
+                let _open = proposals.pass().await;
                 let sent = raft.client_write_ff(Payload(Arc::new(batch))).await;
                 let fate = async move {
                     let lost = |reason: String| Event::Lost { reason };
@@ -150,6 +169,7 @@ fn remote(
         Ok(response) => {
             let answers = response.into_inner().map(|answer| match answer {
                 Ok(answer) => verdict(answer),
+                Err(status) if status.code() == Code::ResourceExhausted => Event::Full,
                 Err(status) => Event::Lost { reason: status.message().to_owned() },
             });
             let end = stream::iter([Event::Lost { reason: "the stream ended".to_owned() }]);

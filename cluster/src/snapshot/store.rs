@@ -60,20 +60,7 @@ impl SnapshotStore {
         node_id: u64,
         guard: Arc<DiskGuard>,
     ) -> Result<(SnapshotStore, Option<Verified>), StartError> {
-        let directory = data_dir.join("snapshots");
-        std::fs::create_dir_all(&directory).map_err(io_error("create", &directory))?;
-        let names = list(&directory, true).map_err(io_error("read", &directory))?;
-        let store = SnapshotStore {
-            directory,
-            cluster_id: cluster_id.to_owned(),
-            node_id,
-            guard,
-            state: Mutex::new(State {
-                current: None,
-                last_serial: names.iter().map(|(_, serial)| *serial).max().unwrap_or(0),
-            }),
-            attempts: watch::channel(Attempts::default()).0,
-        };
+        let (store, names) = SnapshotStore::of(data_dir, cluster_id, node_id, guard)?;
         let Some(newest) = names.last() else { return Ok((store, None)) };
         let path = store.path(*newest);
         let invalid = |rule: String| StartError::SnapshotInvalid { path: path.clone(), rule };
@@ -81,6 +68,37 @@ impl SnapshotStore {
         let meta = meta(&verified.header).map_err(|error| invalid(error.to_string()))?;
         store.state.lock().current = Some((meta, SnapshotFile { path: path.clone() }));
         Ok((store, Some(verified)))
+    }
+
+    /// Opens the directory to write a snapshot of another cluster than those that are there.
+    pub(crate) fn for_cluster(
+        data_dir: &Path,
+        cluster_id: &str,
+        node_id: u64,
+        guard: Arc<DiskGuard>,
+    ) -> Result<SnapshotStore, StartError> {
+        SnapshotStore::of(data_dir, cluster_id, node_id, guard).map(|(store, _)| store)
+    }
+
+    fn of(
+        data_dir: &Path,
+        cluster_id: &str,
+        node_id: u64,
+        guard: Arc<DiskGuard>,
+    ) -> Result<(SnapshotStore, Vec<Name>), StartError> {
+        let directory = data_dir.join("snapshots");
+        std::fs::create_dir_all(&directory).map_err(io_error("create", &directory))?;
+        let names = list(&directory, true).map_err(io_error("read", &directory))?;
+        let last_serial = names.iter().map(|(_, serial)| *serial).max().unwrap_or(0);
+        let store = SnapshotStore {
+            directory,
+            cluster_id: cluster_id.to_owned(),
+            node_id,
+            guard,
+            state: Mutex::new(State { current: None, last_serial }),
+            attempts: watch::channel(Attempts::default()).0,
+        };
+        Ok((store, names))
     }
 
     /// The newest complete snapshot.

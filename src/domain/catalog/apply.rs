@@ -39,7 +39,7 @@ impl Catalog {
                 self.close_session(&input, events);
                 Ok(Outcome::Done)
             }
-            Command::ChangeSubscriptions(input) => self.change_subscriptions(index, input, events),
+            Command::ChangeSubscriptions(input) => self.change_subscriptions(index, &input, events),
         }
     }
 

@@ -5,11 +5,11 @@
 //! that others see may depend on the order in which it sorts.
 
 use std::hash::{DefaultHasher, Hash, Hasher as _};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
 
-use crate::domain::id::DeviceId;
 use crate::domain::principal::{Principal, SpaceId};
 use crate::domain::session::{Session, SessionId};
 
@@ -19,10 +19,8 @@ pub(super) struct Sessions {
     /// Of each node that serves. All sessions of the node were opened in it.
     epochs: OrdMap<u32, u64>,
     table: OrdMap<SessionId, Arc<Session>>,
-    /// By hash of the space, then of the entity.
-    by_entity: OrdSet<(u32, u32, SessionId)>,
-    /// By hash of device and client identifier, unless that is empty.
-    by_client: OrdSet<(u64, SessionId)>,
+    /// By hash of the space, then of the entity, then of the client identifier.
+    by_owner: OrdSet<(u32, u32, u32, SessionId)>,
     counts_by_space: OrdMap<SpaceId, u64>,
     counts_by_node: OrdMap<u32, u64>,
 }
@@ -65,37 +63,46 @@ impl Sessions {
         self.table.len()
     }
 
-    /// The session of a device with a client identifier that is not empty: there is at most one (U-M6).
+    /// The session of a device with a client identifier that is not empty: there is at most one. Registries and brokers
+    /// may have several (U-M6).
     pub(super) fn of_client(&self, principal: &Principal, client_id: &str) -> Option<SessionId> {
-        let (device, hash) = client_key(principal, client_id)?;
-        let mut same_hash = self.by_client.range((hash, FIRST)..=(hash, LAST)).map(|(_, id)| *id);
-        same_hash.find(|id| {
-            self.table.get(id).is_some_and(|session| {
-                session.client_id == client_id && session.principal.device() == Some(device)
-            })
+        if client_id.is_empty() || principal.device().is_none() {
+            return None;
+        }
+        let (space, entity) = (hash(&principal.space()), hash(principal.id()));
+        let client = hash(client_id);
+        let same_hash = self.by_owner.range((space, entity, client, FIRST)..=(space, entity, client, LAST));
+        same_hash.map(|(.., id)| *id).find(|id| {
+            self.table
+                .get(id)
+                .is_some_and(|session| session.client_id == client_id && session.principal == *principal)
         })
     }
 
     /// The sessions of one registry, device or broker itself, in order.
     pub(super) fn of_entity(&self, principal: &Principal) -> Vec<SessionId> {
-        let (space, entity) = entity_key(principal);
-        let same_hash = self.by_entity.range((space, entity, FIRST)..=(space, entity, LAST));
-        same_hash.map(|(_, _, id)| *id).filter(|id| self.is(*id, |found| found == principal)).collect()
+        let (space, entity) = (hash(&principal.space()), hash(principal.id()));
+        let same_hash = self.by_owner.range((space, entity, 0, FIRST)..=(space, entity, u32::MAX, LAST));
+        self.sorted(same_hash.map(|(.., id)| *id), |found| found == principal)
     }
 
     /// The sessions in a space, in order. Takes a number of steps in the order of their number.
     pub(super) fn of_space(&self, space: &SpaceId) -> Vec<SessionId> {
-        let hash = short_hash(space);
-        let same_hash = self.by_entity.range((hash, 0, FIRST)..=(hash, u32::MAX, LAST));
-        let found =
-            same_hash.map(|(_, _, id)| *id).filter(|id| self.is(*id, |found| found.space() == *space));
-        let mut found: Vec<SessionId> = found.collect();
-        found.sort_unstable();
-        found
+        let hash = hash(space);
+        let same_hash = self.by_owner.range((hash, 0, 0, FIRST)..=(hash, u32::MAX, u32::MAX, LAST));
+        self.sorted(same_hash.map(|(.., id)| *id), |found| found.space() == *space)
     }
 
-    fn is(&self, id: SessionId, check: impl Fn(&Principal) -> bool) -> bool {
-        self.table.get(&id).is_some_and(|session| check(&session.principal))
+    /// The sessions of principals that pass `check`, in order.
+    fn sorted(
+        &self,
+        ids: impl Iterator<Item = SessionId>,
+        check: impl Fn(&Principal) -> bool,
+    ) -> Vec<SessionId> {
+        let passes = |id: &SessionId| self.table.get(id).is_some_and(|session| check(&session.principal));
+        let mut found: Vec<SessionId> = ids.filter(passes).collect();
+        found.sort_unstable();
+        found
     }
 
     /// The sessions of a node in order.
@@ -107,6 +114,12 @@ impl Sessions {
         self.counts_by_space.get(space).copied().unwrap_or_default()
     }
 
+    /// The spaces behind `after` that have sessions, in order, with the count of each.
+    pub(super) fn spaces(&self, after: Option<&SpaceId>) -> impl Iterator<Item = (&SpaceId, u64)> {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.counts_by_space.range::<_, SpaceId>((start, Bound::Unbounded)).map(|(space, count)| (space, *count))
+    }
+
     pub(super) fn count_of_node(&self, node: u32) -> u64 {
         self.counts_by_node.get(&node).copied().unwrap_or_default()
     }
@@ -114,11 +127,7 @@ impl Sessions {
     /// Adds a session whose identifier is free.
     pub(super) fn insert(&mut self, session: Arc<Session>) {
         let id = session.id;
-        let (space, entity) = entity_key(&session.principal);
-        self.by_entity.insert((space, entity, id));
-        if let Some((_, hash)) = client_key(&session.principal, &session.client_id) {
-            self.by_client.insert((hash, id));
-        }
+        self.by_owner.insert(owner_key(&session));
         *self.counts_by_space.entry(session.principal.space()).or_insert(0) += 1;
         *self.counts_by_node.entry(id.node).or_insert(0) += 1;
         self.table.insert(id, session);
@@ -131,11 +140,7 @@ impl Sessions {
 
     pub(super) fn remove(&mut self, id: SessionId) -> Option<Arc<Session>> {
         let session = self.table.remove(&id)?;
-        let (space, entity) = entity_key(&session.principal);
-        self.by_entity.remove(&(space, entity, id));
-        if let Some((_, hash)) = client_key(&session.principal, &session.client_id) {
-            self.by_client.remove(&(hash, id));
-        }
+        self.by_owner.remove(&owner_key(&session));
         count_down(&mut self.counts_by_space, session.principal.space());
         count_down(&mut self.counts_by_node, id.node);
         Some(session)
@@ -149,22 +154,13 @@ fn count_down<Key: Ord + Clone>(counts: &mut OrdMap<Key, u64>, key: Key) {
     };
 }
 
-/// What must be unique: a device with a client identifier. Registries and brokers may have duplicates (U-M6).
-fn client_key<'a>(principal: &'a Principal, client_id: &str) -> Option<(&'a DeviceId, u64)> {
-    let device = principal.device()?;
-    (!client_id.is_empty()).then(|| (device, hash(&(device.as_str(), client_id))))
+fn owner_key(session: &Session) -> (u32, u32, u32, SessionId) {
+    let principal = &session.principal;
+    (hash(&principal.space()), hash(principal.id()), hash(session.client_id.as_str()), session.id)
 }
 
-fn entity_key(principal: &Principal) -> (u32, u32) {
-    (short_hash(&principal.space()), short_hash(&principal.id()))
-}
-
-fn hash(value: &impl Hash) -> u64 {
+fn hash(value: &(impl Hash + ?Sized)) -> u32 {
     let mut hasher = DefaultHasher::new();
     value.hash(&mut hasher);
-    hasher.finish()
-}
-
-fn short_hash(value: &impl Hash) -> u32 {
-    (hash(value) >> 32) as u32
+    (hasher.finish() >> 32) as u32
 }

@@ -67,7 +67,7 @@ impl Catalog {
     pub(super) fn change_subscriptions(
         &mut self,
         index: u64,
-        input: ChangeSubscriptions,
+        input: &ChangeSubscriptions,
         events: &mut Vec<Event>,
     ) -> Result<Outcome, Rejection> {
         let session = self.sessions.get(input.id).filter(|session| session.epoch == input.epoch);

@@ -2,7 +2,7 @@
 //!
 //! Every function returns the server's `Status` unchanged, so that a test can look at its code.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use bytes::Bytes;
 use prost_types::FieldMask;
@@ -139,6 +139,18 @@ impl Api {
         let device_view = devices::DeviceView::Full.into();
         let request = devices::GetDeviceRequest { device_id: device.id().into(), device_view };
         Ok(self.devices().get(request).await?.into_inner())
+    }
+
+    /// The ids of all devices of a registry.
+    pub async fn device_ids(&self, registry: &Entity) -> Result<BTreeSet<String>, Status> {
+        let request = devices::ListDevicesRequest {
+            id: Some(devices::list_devices_request::Id::RegistryId(registry.id().into())),
+            page_size: 20_000,
+            ..Default::default()
+        };
+        let answer = self.devices().list(request).await?.into_inner();
+        assert!(answer.next_page_token.is_empty(), "all devices fit on one page");
+        Ok(answer.devices.into_iter().map(|device| device.id).collect())
     }
 
     /// Replaces all aliases of a device.

@@ -4,24 +4,17 @@ use std::{
     collections::VecDeque,
     io,
     net::{Ipv4Addr, SocketAddr},
-    sync::atomic::{AtomicU32, Ordering},
 };
-
-use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::{TcpSocket, TcpStream},
-};
-use tokio_rustls::TlsConnector;
 
 use crate::{
     node::Node,
     packet::{self, Connect, Message, Packet},
     runtime::within,
-    tls::{TlsOptions, client_config},
+    tls::TlsOptions,
+    wire::Wire,
 };
 
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+pub use crate::wire::new_source;
 
 /// What became of a publish with QoS 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,8 +27,7 @@ pub enum Outcome {
 
 /// A connection with what was received on it. Closed abruptly when dropped.
 pub struct Client {
-    stream: Box<dyn Stream>,
-    buffer: Vec<u8>,
+    wire: Wire,
     inbox: VecDeque<Message>,
     next_identifier: u16,
     ended: bool,
@@ -51,16 +43,13 @@ impl Client {
 
     /// Opens a plain TCP connection from the given loopback address and sends nothing.
     pub async fn tcp_from(source: Ipv4Addr, address: SocketAddr) -> Self {
-        Self::over(Box::new(open(source, address).await.expect("the listener accepts connections")))
+        let opened = within("a TCP connection", Wire::tcp_from(source, address)).await;
+        Self::over(opened.expect("the listener accepts connections"))
     }
 
     /// Opens a TLS connection from an address of its own; an error is a failed handshake.
     pub async fn tls(address: SocketAddr, ca_pem: &str, options: &TlsOptions) -> io::Result<Self> {
-        let stream = open(new_source(), address).await?;
-        let connector = TlsConnector::from(client_config(ca_pem, options));
-        let name = "localhost".try_into().expect("localhost is a valid server name");
-        let stream = within("a TLS handshake", connector.connect(name, stream)).await?;
-        Ok(Self::over(Box::new(stream)))
+        within("a TLS handshake", Wire::tls(address, ca_pem, options)).await.map(Self::over)
     }
 
     /// Opens a TLS connection with no client certificate to a node.
@@ -84,24 +73,13 @@ impl Client {
         client
     }
 
-    fn over(stream: Box<dyn Stream>) -> Self {
-        Self {
-            stream,
-            buffer: Vec::new(),
-            inbox: VecDeque::new(),
-            next_identifier: 1,
-            ended: false,
-            acknowledges: true,
-        }
+    fn over(wire: Wire) -> Self {
+        Self { wire, inbox: VecDeque::new(), next_identifier: 1, ended: false, acknowledges: true }
     }
 
     /// Sends bytes as they are. An error is ignored: the server may have closed, which the next read tells.
     pub async fn send(&mut self, bytes: &[u8]) {
-        let sending = async {
-            let _ = self.stream.write_all(bytes).await;
-            let _ = self.stream.flush().await;
-        };
-        within("the server to take our bytes", sending).await;
+        let _ = within("the server to take our bytes", self.wire.send(bytes)).await;
     }
 
     /// Sends CONNECT and returns the CONNACK's return code. A refusal must be followed by a close.
@@ -132,24 +110,15 @@ impl Client {
     }
 
     async fn read_packet(&mut self) -> Option<Packet> {
-        loop {
-            if let Some((packet, length)) = packet::decode(&self.buffer) {
-                self.buffer.drain(..length);
-                if let Packet::Publish(message) = &packet
-                    && message.quality == 1
-                    && self.acknowledges
-                {
-                    self.send(&packet::puback(message.packet_identifier)).await;
-                }
-                return Some(packet);
+        let packet = self.wire.next().await;
+        match &packet {
+            Some(Packet::Publish(message)) if message.quality == 1 && self.acknowledges => {
+                self.send(&packet::puback(message.packet_identifier)).await;
             }
-            self.buffer.reserve(16 * 1024);
-            // A reset and a TLS stream without close_notify count as closed, too.
-            if self.stream.read_buf(&mut self.buffer).await.unwrap_or(0) == 0 {
-                self.ended = true;
-                return None;
-            }
+            Some(_) => {}
+            None => self.ended = true,
         }
+        packet
     }
 
     /// Reads until a packet other than PUBLISH comes; messages go to the inbox. `None` at the end.
@@ -277,8 +246,7 @@ impl Client {
 
     /// Closes the sending half only: the server sees the end of its input, answers can still be read.
     pub async fn end_of_input(&mut self) {
-        // The peer may have closed already.
-        let _ = self.stream.shutdown().await;
+        self.wire.end_of_input().await;
     }
 
     /// Sends nothing and closes the connection, which the server must take as abnormal.
@@ -292,20 +260,4 @@ impl Client {
         self.next_identifier = identifier.checked_add(1).unwrap_or(1);
         identifier
     }
-}
-
-/// A loopback address that no other connection of this process has. The server slows clients down by address
-/// (U-A10), and tests must not slow each other down.
-pub fn new_source() -> Ipv4Addr {
-    static NEXT: AtomicU32 = AtomicU32::new(0x7f01_0001);
-    Ipv4Addr::from(NEXT.fetch_add(1, Ordering::Relaxed))
-}
-
-async fn open(source: Ipv4Addr, address: SocketAddr) -> io::Result<TcpStream> {
-    let socket = TcpSocket::new_v4()?;
-    // Only Linux owns all of 127.0.0.0/8; elsewhere the system chooses.
-    let _ = socket.bind((source, 0).into());
-    let stream = within("a TCP connection", socket.connect(address)).await?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
 }

@@ -2,7 +2,7 @@
 //!
 //! Statics are not dropped at exit and a killed process drops nothing, so a small shell reads a pipe whose
 //! other end only this process holds: at its end the shell kills the nodes that are still registered, each by
-//! its process id, and removes the working directory.
+//! its process id, deletes the network namespaces and removes the working directory.
 
 use std::{
     io::Write,
@@ -14,13 +14,19 @@ use std::{
 const SCRIPT: &str = r#"
 trap '' INT TERM HUP
 pids=" "
-while read -r verb pid; do
+namespaces=""
+bridges=""
+while read -r verb what; do
   case "$verb" in
-    guard) pids="$pids$pid " ;;
-    release) pids=$(printf '%s' "$pids" | sed "s/ $pid / /") ;;
+    guard) pids="$pids$what " ;;
+    release) pids=$(printf '%s' "$pids" | sed "s/ $what / /") ;;
+    namespace) namespaces="$namespaces $what" ;;
+    bridge) bridges="$bridges $what" ;;
   esac
 done
 for pid in $pids; do kill -KILL "$pid" 2>/dev/null; done
+for namespace in $namespaces; do ip netns delete "$namespace" 2>/dev/null; done
+for bridge in $bridges; do ip link delete "$bridge" 2>/dev/null; done
 for mount in "$1"/disk-*; do umount -l "$mount" 2>/dev/null; done
 rm -rf "$1" 2>/dev/null || { sleep 1; rm -rf "$1"; }
 "#;
@@ -68,15 +74,25 @@ pub fn new_directory(prefix: &str) -> PathBuf {
 
 /// Has the process killed if this one ends before [`release`].
 pub fn guard(process_id: u32) {
-    tell("guard", process_id);
+    tell("guard", &process_id.to_string());
 }
 
 /// Forgets a process that was waited for.
 pub fn release(process_id: u32) {
-    tell("release", process_id);
+    tell("release", &process_id.to_string());
 }
 
-fn tell(verb: &str, process_id: u32) {
+/// Has the network namespace deleted when this process ends.
+pub fn guard_namespace(name: &str) {
+    tell("namespace", name);
+}
+
+/// Has the network bridge deleted when this process ends.
+pub fn guard_bridge(name: &str) {
+    tell("bridge", name);
+}
+
+fn tell(verb: &str, what: &str) {
     let mut pipe = janitor().pipe.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    writeln!(pipe, "{verb} {process_id}").expect("the janitor reads until this process ends");
+    writeln!(pipe, "{verb} {what}").expect("the janitor reads until this process ends");
 }

@@ -3,10 +3,10 @@
 use std::{
     collections::BTreeMap,
     fs,
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::{Mutex, MutexGuard},
+    sync::{Mutex, MutexGuard, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -15,13 +15,59 @@ use crate::{janitor, log::Lines, runtime::WAIT};
 /// The listeners that a test node opens on free ports of the loopback address.
 const LISTENERS: [&str; 4] = ["mqtts", "mqtt", "api", "ops"];
 
+/// How a node is started.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    /// The program.
+    pub binary: PathBuf,
+    /// Where the node keeps its data.
+    pub data_directory: PathBuf,
+    /// A command that the program is started through and that becomes it, such as `nsenter`; empty for none.
+    pub through: Vec<String>,
+    /// Address of the listeners for clients, API and operators; ports are free ones.
+    pub host: IpAddr,
+    /// Further arguments of `serve`.
+    pub arguments: Vec<String>,
+    /// Further environment variables.
+    pub environment: Vec<(String, String)>,
+    /// File with the administrator's token.
+    pub token_path: PathBuf,
+}
+
+impl Launch {
+    /// A node on the loopback address that makes its own token.
+    pub fn new(binary: &Path, data_directory: &Path) -> Self {
+        Self {
+            binary: binary.to_path_buf(),
+            data_directory: data_directory.to_path_buf(),
+            through: Vec::new(),
+            host: Ipv4Addr::LOCALHOST.into(),
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            token_path: data_directory.join("admin.token"),
+        }
+    }
+
+    /// The command with its output as pipes.
+    fn command(&self) -> Command {
+        let program = self.binary.display().to_string();
+        let mut words = self.through.iter().chain([&program]);
+        let mut command = Command::new(words.next().expect("there is at least the program"));
+        command.args(words).arg("serve").arg("--data-dir").arg(&self.data_directory);
+        for listener in LISTENERS {
+            command.arg(format!("--{listener}")).arg(SocketAddr::new(self.host, 0).to_string());
+        }
+        command.args(&self.arguments).envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+}
+
 /// A `rookery serve` process. Killed by its process id when dropped, or when the test process ends.
 pub struct Node {
-    binary: PathBuf,
-    data_directory: PathBuf,
-    extra: Vec<String>,
+    launch: Launch,
     child: Mutex<Child>,
-    listeners: BTreeMap<String, SocketAddr>,
+    listeners: OnceLock<BTreeMap<String, SocketAddr>>,
     output: Lines,
     log: Lines,
 }
@@ -34,47 +80,47 @@ impl Node {
 
     /// Starts `binary` on the given data directory with further arguments.
     pub fn start_in(binary: &str, data_directory: &Path, extra: &[&str]) -> Self {
-        let extra = extra.iter().map(|&argument| argument.to_owned()).collect();
-        Self::launch(PathBuf::from(binary), data_directory.to_path_buf(), extra)
+        let mut launch = Launch::new(Path::new(binary), data_directory);
+        launch.arguments = extra.iter().map(|&argument| argument.to_owned()).collect();
+        Self::launch(launch)
     }
 
     /// The command line of a test node, for tests that expect it to fail.
     pub fn command(binary: &Path, data_directory: &Path) -> Command {
-        let mut command = Command::new(binary);
-        command.arg("serve").arg("--data-dir").arg(data_directory);
-        for listener in LISTENERS {
-            command.arg(format!("--{listener}")).arg("127.0.0.1:0");
-        }
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command
+        Launch::new(binary, data_directory).command()
     }
 
-    fn launch(binary: PathBuf, data_directory: PathBuf, extra: Vec<String>) -> Self {
-        let mut child = Self::command(&binary, &data_directory)
-            .args(&extra)
+    /// Starts a node and waits until it has said `ready`.
+    pub fn launch(launch: Launch) -> Self {
+        let node = Self::spawn(launch);
+        node.wait_until_listening();
+        node
+    }
+
+    /// Starts a node and returns at once; see [`Node::wait_until_listening`].
+    pub fn spawn(launch: Launch) -> Self {
+        let mut child = launch
+            .command()
             .spawn()
-            .unwrap_or_else(|error| panic!("{} does not start: {error}", binary.display()));
+            .unwrap_or_else(|error| panic!("{} does not start: {error}", launch.binary.display()));
         janitor::guard(child.id());
         let log = Lines::collect(child.stderr.take().expect("standard error was asked for"));
         let output = Lines::collect(child.stdout.take().expect("standard output was asked for"));
-        let mut node = Self {
-            binary,
-            data_directory,
-            extra,
-            child: Mutex::new(child),
-            listeners: BTreeMap::new(),
-            output,
-            log,
-        };
-        if node.output.wait_for(|line| line.trim() == "ready").is_none() {
+        Self { launch, child: Mutex::new(child), listeners: OnceLock::new(), output, log }
+    }
+
+    /// Waits for the line `ready`, before which all listeners are printed.
+    pub fn wait_until_listening(&self) {
+        if self.output.wait_for(|line| line.trim() == "ready").is_none() {
             panic!(
                 "the node did not get ready; output:\n{}\nlog:\n{}",
-                node.output.tail(20),
-                node.log.tail(40)
+                self.output.tail(20),
+                self.log.tail(40)
             );
         }
-        node.listeners = node.output.all().iter().filter_map(|line| listener(line)).collect();
-        node
+        let listeners = self.output.all().iter().filter_map(|line| listener(line)).collect();
+        // Another waiter may have been quicker with the same result.
+        let _ = self.listeners.set(listeners);
     }
 
     /// Ends the process with SIGKILL and starts it again on the same data directory.
@@ -86,7 +132,7 @@ impl Node {
     /// Starts the node, which must have ended, again on the same data directory.
     pub fn restart(self) -> Self {
         self.wait();
-        Self::launch(self.binary.clone(), self.data_directory.clone(), self.extra.clone())
+        Self::launch(self.launch.clone())
     }
 
     /// Sends SIGKILL and waits for the end.
@@ -150,18 +196,19 @@ impl Node {
     pub fn address(&self, listener: &str) -> SocketAddr {
         *self
             .listeners
-            .get(listener)
+            .get()
+            .and_then(|listeners| listeners.get(listener))
             .unwrap_or_else(|| panic!("no address of {listener} in the output:\n{}", self.output.tail(20)))
     }
 
     /// Where the node keeps its data.
     pub fn data_directory(&self) -> &Path {
-        &self.data_directory
+        &self.launch.data_directory
     }
 
     /// File with the certificate authority that signed the node's server certificate.
     pub fn ca_path(&self) -> PathBuf {
-        self.data_directory.join("pki/ca.pem")
+        self.launch.data_directory.join("pki/ca.pem")
     }
 
     /// The certificate authority in PEM.
@@ -171,8 +218,8 @@ impl Node {
 
     /// The administrator's token.
     pub fn admin_token(&self) -> String {
-        let token = fs::read_to_string(self.data_directory.join("admin.token"));
-        token.expect("the node has written admin.token before it was ready").trim().to_owned()
+        let token = fs::read_to_string(&self.launch.token_path);
+        token.expect("the token was given, or written before the node was ready").trim().to_owned()
     }
 
     /// Standard error, line by line.

@@ -1,24 +1,31 @@
 //! The operators' HTTP listener: metrics and health.
 
 use std::{
-    io::{Read, Write},
+    io::{self, Read, Write},
     net::TcpStream,
+    time::Duration,
 };
 
 use crate::{node::Node, runtime::WAIT};
 
 /// Sends a GET request and returns status and body.
 pub fn get(node: &Node, path: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(node.address("ops")).expect("the ops listener accepts connections");
-    stream.set_read_timeout(Some(WAIT)).expect("a timeout can be set");
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-        .expect("it is sent");
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).expect("the answer ends in time");
-    let answer = String::from_utf8(answer).expect("the answer is text");
-    let (head, body) = answer.split_once("\r\n\r\n").expect("the answer has a head");
+    try_get(node, path, WAIT).expect("the ops listener answers")
+}
+
+/// As [`get`] for a node that may be dead or paused: waits at most `patience` for each step.
+///
+/// # Errors
+/// The connection was refused, ended early or was silent for too long.
+pub fn try_get(node: &Node, path: &str, patience: Duration) -> io::Result<(u16, String)> {
+    let mut stream = TcpStream::connect_timeout(&node.address("ops"), patience)?;
+    stream.set_read_timeout(Some(patience))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or(io::ErrorKind::InvalidData)?;
     let status = head.split_whitespace().nth(1).and_then(|status| status.parse().ok());
-    (status.expect("the answer has a status"), body.to_owned())
+    Ok((status.ok_or(io::ErrorKind::InvalidData)?, body.to_owned()))
 }
 
 /// The sum of all samples of a metric, whatever their labels; `None` if there is no such metric.

@@ -26,3 +26,21 @@ pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
         Err(_) => panic!("waited {} s in vain: {what}", WAIT.as_secs()),
     }
 }
+
+/// Between two looks at a condition.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Looks at a condition until it is true; `false` after `patience`.
+pub async fn holds_within(patience: Duration, mut condition: impl FnMut() -> bool) -> bool {
+    let looking = async {
+        while !condition() {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    tokio::time::timeout(patience, looking).await.is_ok()
+}
+
+/// Waits for a condition; fails the test if it does not come true within [`WAIT`].
+pub async fn until(what: &str, condition: impl FnMut() -> bool) {
+    assert!(holds_within(WAIT, condition).await, "waited {} s in vain until {what}", WAIT.as_secs());
+}

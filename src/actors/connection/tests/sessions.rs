@@ -67,7 +67,8 @@ async fn a_connection_that_ends_while_its_session_is_opened_leaves_none_behind()
         near.write_all(&connect(None)).await.expect("the server reads");
         tokio::task::yield_now().await;
     }
-    until("all connections have ended", || world.counter(|counters| counters.connections_open.get()) == 0).await;
+    until("all connections have ended", || world.counter(|counters| counters.connections_open.get()) == 0)
+        .await;
     let settled = || world.sessions() == 0 && world.environment.tenures.closing_count() == 0;
     until("all sessions have ended", settled).await;
 }

@@ -1,0 +1,46 @@
+//! One node's disk is full.
+
+use std::sync::Arc;
+
+use rookery_harness::{
+    cluster::{Options, disk::SmallDisk, network::Way},
+    runtime::run,
+};
+
+use super::{
+    on_own_nodes,
+    random::expect_no_violation,
+    site::{Site, others},
+};
+use crate::workload::Workload;
+
+#[test]
+fn a44_a_full_disk_on_one_node_stops_nothing_and_loses_nothing() {
+    if SmallDisk::mount(1).is_none() {
+        eprintln!("not checked: mounting needs root");
+        return;
+    }
+    let options = Options { disk_mebibytes: Some(256), ..Options::three(Way::of_choice()) };
+    on_own_nodes(options, |cluster| {
+        let workload = run(Workload::start(Arc::clone(cluster), 3));
+        run(workload.flows());
+        let leader = cluster.leader(0);
+        for full in [others(cluster, leader)[0], leader] {
+            cluster.with_disk(full, SmallDisk::fill);
+            // Writes go on: two of three disks are a quorum. A leader that cannot write lets another one lead.
+            run(async {
+                let site = Site::create_at(cluster, others(cluster, full)[0]).await;
+                site.connect(others(cluster, full)[1], &site.device)
+                    .await
+                    .publish(&site.topic("state"), b"kept")
+                    .await;
+            });
+            run(workload.flows());
+            assert!(cluster.node(full).is_running(), "the node does not crash");
+            cluster.with_disk(full, SmallDisk::free);
+            cluster.wait_until_all_ready();
+            run(workload.flows());
+        }
+        expect_no_violation(workload);
+    });
+}

@@ -1,0 +1,59 @@
+//! Nodes come and go by command.
+
+use rookery_harness::{
+    cluster::{Cluster, Options, name, network::Way},
+    runtime::run,
+};
+
+use super::{on_own_nodes, site::Site};
+
+#[test]
+fn nodes_join_are_promoted_lead_and_are_removed() {
+    on_own_nodes(Options::three(Way::of_choice()), |cluster| {
+        let joiner = join(cluster);
+        assert_eq!(role(cluster, joiner).as_deref(), Some("learner"), "three voters are enough");
+        run(async { Site::create_at(cluster, joiner).await.is_whole().await });
+
+        cluster.run(1, &["cluster", "promote", &name(joiner)]);
+        cluster.wait_until("the joiner votes", || role(cluster, joiner).as_deref() == Some("voter"));
+
+        cluster.run(0, &["cluster", "transfer-leader", &name(joiner)]);
+        cluster.wait_until("the joiner leads", || {
+            cluster.status(0).is_ok_and(|status| status.leader == name(joiner))
+        });
+
+        // A removed node is out for good, also when it leads.
+        cluster.run(2, &["cluster", "remove", &name(joiner)]);
+        cluster.wait_until("the joiner is gone", || {
+            cluster.status(0).is_ok_and(|status| status.node(&name(joiner)).is_none())
+        });
+        cluster.wait_until("the removed node serves nobody", || !cluster.is_ready(joiner));
+        cluster.kill(joiner);
+        for node in 0..3 {
+            cluster.wait_until_ready(node);
+        }
+
+        // Of three with one dead, no living one can go.
+        cluster.kill(2);
+        let refused = cluster.command(0, &["cluster", "remove", &name(1)]);
+        assert!(!refused.status.success());
+        let reason = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(reason.to_lowercase().contains("quorum"), "the refusal says why: {reason}");
+        cluster.restart(2);
+        cluster.wait_until_ready(2);
+        cluster.run(0, &["cluster", "members"]);
+    });
+}
+
+/// Starts one more node and waits until it serves.
+fn join(cluster: &Cluster) -> usize {
+    let door = cluster.network().advertised(0);
+    let node = cluster.add(&["--join", &door]);
+    cluster.wait_until_ready(node);
+    node
+}
+
+fn role(cluster: &Cluster, node: usize) -> Option<String> {
+    let status = cluster.status(0).ok()?;
+    status.node(&name(node)).map(|row| row.role.clone())
+}
