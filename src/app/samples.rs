@@ -22,7 +22,8 @@ const LANE_SILENCE_MAX: Duration = Duration::from_secs(20);
 
 /// Everything for the operations listener.
 pub fn operations(parts: &Parts<'_>, listeners: Vec<(&'static str, Arc<ListenerCounters>)>) -> Operations {
-    let (lanes, forwarding) = (parts.environment.lanes.clone(), Arc::clone(&parts.environment.forwarding));
+    let (lanes, all_lanes) = (parts.environment.lanes.clone(), parts.environment.lanes.clone());
+    let forwarding = Arc::clone(&parts.environment.forwarding);
     let status = parts.store.status();
     let (verifier, directory) = (Arc::clone(parts.verifier), Arc::clone(&parts.environment.directory));
     let storage = move || storage_samples(&status.borrow());
@@ -66,7 +67,8 @@ pub fn operations(parts: &Parts<'_>, listeners: Vec<(&'static str, Arc<ListenerC
         ]
     };
     let sources: Vec<crate::observe::metrics::Source> = vec![
-        Arc::new(move || message_samples(&lanes, &forwarding.counters)),
+        Arc::new(move || message_samples(&lanes)),
+        Arc::new(move || forwarding_samples(&all_lanes, &forwarding.counters)),
         Arc::new(move || listener_samples(&listeners)),
         Arc::new(storage),
         Arc::new(passwords),
@@ -108,28 +110,19 @@ fn storage_samples(status: &NodeStatus) -> Vec<Sample> {
     ]
 }
 
-fn message_samples(lanes: &Lanes, forwarding: &ForwardingCounters) -> Vec<Sample> {
-    let outside = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+fn totals(lanes: &Lanes) -> CounterTotals {
     let mut totals = CounterTotals::default();
     for lane in lanes.iter() {
         totals.add(&lane.counters);
     }
+    totals
+}
+
+fn forwarding_samples(lanes: &Lanes, forwarding: &ForwardingCounters) -> Vec<Sample> {
+    let totals = totals(lanes);
+    let outside = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let counter = Sample::counter;
     vec![
-        Sample::gauge("connections_open", "Open MQTT connections", totals.connections_open),
-        Sample::gauge("outbox_bytes", "Bytes in outboxes and in-flight windows", totals.outbox_bytes),
-        counter("connections_accepted", "MQTT connections accepted", totals.connections_accepted),
-        counter("connects_accepted", "CONNECTs answered with code 0", totals.connects_accepted),
-        counter("connects_refused", "CONNECTs answered with another code", totals.connects_refused),
-        counter("messages_received", "PUBLISH packets received", totals.messages_received),
-        counter("messages_sent", "PUBLISH packets put into outboxes", totals.messages_sent),
-        counter("bytes_received", "Bytes received from MQTT clients", totals.bytes_received),
-        counter("bytes_sent", "Bytes written to MQTT clients", totals.bytes_sent),
-        counter(
-            "messages_dropped_outbox_full",
-            "QoS 0 messages dropped because a subscriber's outbox was full",
-            totals.messages_dropped_outbox_full,
-        ),
         counter(
             "messages_forwarded",
             "Messages sent to other nodes, once for each",
@@ -149,6 +142,27 @@ fn message_samples(lanes: &Lanes, forwarding: &ForwardingCounters) -> Vec<Sample
             "chunks_malformed",
             "Chunks of other nodes that could not be read",
             outside(&forwarding.chunks_malformed),
+        ),
+    ]
+}
+
+fn message_samples(lanes: &Lanes) -> Vec<Sample> {
+    let totals = totals(lanes);
+    let counter = Sample::counter;
+    vec![
+        Sample::gauge("connections_open", "Open MQTT connections", totals.connections_open),
+        Sample::gauge("outbox_bytes", "Bytes in outboxes and in-flight windows", totals.outbox_bytes),
+        counter("connections_accepted", "MQTT connections accepted", totals.connections_accepted),
+        counter("connects_accepted", "CONNECTs answered with code 0", totals.connects_accepted),
+        counter("connects_refused", "CONNECTs answered with another code", totals.connects_refused),
+        counter("messages_received", "PUBLISH packets received", totals.messages_received),
+        counter("messages_sent", "PUBLISH packets put into outboxes", totals.messages_sent),
+        counter("bytes_received", "Bytes received from MQTT clients", totals.bytes_received),
+        counter("bytes_sent", "Bytes written to MQTT clients", totals.bytes_sent),
+        counter(
+            "messages_dropped_outbox_full",
+            "QoS 0 messages dropped because a subscriber's outbox was full",
+            totals.messages_dropped_outbox_full,
         ),
         counter(
             "sessions_closed_slow",
