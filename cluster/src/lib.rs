@@ -9,7 +9,8 @@
 //!
 //! In reading order: [`replica`] (what the caller implements), [`node`] and [`options`] (what the caller starts),
 //! [`proposer`] (how commands enter), [`status`] and [`error`] (what the caller sees), `supervisor` (how a node
-//! outlives its disk), `state_machine`, `log_store`, `snapshot`, `network`, `membership` (how nodes come and go), [`recover`], `disk`, `identity`, `record`, `raft`.
+//! outlives its disk), `state_machine`, `log_store`, `snapshot`, `network`,
+//! `membership` (how nodes come and go), [`recover`], `disk`, `identity`, `record`, `raft`.
 
 pub mod barrier;
 pub mod disk;
