@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::election::ElectionGuard;
 use crate::error::StartError;
 use crate::lease::Standing;
 use crate::liveness::{LivenessControl, LivenessTasks, Propose};
@@ -75,6 +76,14 @@ pub(crate) async fn start<R: Replica>(
     is_only_voter: bool,
 ) -> Result<Parts, StartError> {
     let mut tasks = JoinSet::new();
+    let node_id = shared.place().origin.node_id;
+    let guard = ElectionGuard {
+        raft: raft.clone(),
+        node_id,
+        heard: Arc::clone(&shared.heard),
+        channels: shared.channels.clone(),
+    };
+    tasks.spawn(guard.run());
     let proposer = shared.system_proposer();
     let propose: Propose = Arc::new(move |change| {
         let proposer = proposer.clone();
