@@ -9,8 +9,9 @@
 //!
 //! In reading order: [`replica`] (what the caller implements), [`node`] and [`options`] (what the caller starts),
 //! [`proposer`] (how commands enter), [`status`] and [`error`] (what the caller sees), `supervisor` (how a node
-//! outlives its disk), `parts` (what runs beside it), `state_machine`, `log_store`, `snapshot`, `network`, `pki`, `election`,
-//! `disk`, `identity`, `place`, `record`, `raft`.
+//! outlives its disk), `parts` (what runs beside it), `state_machine`, `log_store`, `snapshot`, `network`, `pki`,
+//! `election`, `liveness`, `membership` (how nodes come and go), [`recover`], `disk`, `identity`, `place`, `record`,
+//! `raft`.
 
 pub mod barrier;
 pub mod disk;

@@ -9,6 +9,7 @@
 //! ordinary one, with the comparison of logs and votes that are on disk before they are answered. Should the
 //! successor die in between, the others elect after their usual timeout.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -21,7 +22,8 @@ use super::change::{ChangeError, Changer, unconfirmed, voters, wait_for};
 use super::rules::{PROMOTION_LAG_MAX, Refusal};
 use crate::generation::Metrics;
 use crate::network::Purpose;
-use crate::raft::Raft;
+use crate::raft::{Payload, Raft};
+use crate::record::Batch;
 
 /// Time for the successor to receive the rest of the log.
 const CATCH_UP: Duration = Duration::from_secs(2);
@@ -41,10 +43,11 @@ impl Changer {
                 return Ok(());
             }
             tracing::info!(node_id, "leadership is transferred");
-            caught_up(&leading.raft, node_id, PROMOTION_LAG_MAX).await?;
+            caught_up(&leading.raft, node_id, 0, PROMOTION_LAG_MAX).await?;
             // Until this ends no command enters the log, so that there is an end of it to catch up with.
             let _paused = self.proposals.hold().await;
-            let request = caught_up(&leading.raft, node_id, 0).await?;
+            let end = end_of_log(&leading.raft).await?;
+            let request = caught_up(&leading.raft, node_id, end, 0).await?;
             let channel = self.channels.channel(node_id, Purpose::Raft);
             let channel = channel.map_err(|error| ChangeError::Unavailable(error.to_string()))?;
             let asked =
@@ -116,12 +119,17 @@ impl Changer {
     }
 }
 
-/// Waits until the successor lacks no more than `lag_max` entries of this leader's log, and says where the
-/// log ends.
-async fn caught_up(raft: &Raft, node_id: u64, lag_max: u64) -> Result<TakeOverRequest, ChangeError> {
+/// Waits until the successor lacks no more than `lag_max` entries of this leader's log, which reaches `end` at
+/// least, and says where the log ends.
+async fn caught_up(
+    raft: &Raft,
+    node_id: u64,
+    end: u64,
+    lag_max: u64,
+) -> Result<TakeOverRequest, ChangeError> {
     let lag = |seen: &Metrics| {
         let matched = seen.replication.as_ref()?.get(&node_id)?.as_ref()?.index;
-        Some(seen.last_log_index.unwrap_or_default().saturating_sub(matched))
+        Some(seen.last_log_index.unwrap_or_default().max(end).saturating_sub(matched))
     };
     let Some(seen) = wait_for(raft, CATCH_UP, |seen| lag(seen).is_some_and(|lag| lag <= lag_max)).await
     else {
@@ -133,6 +141,13 @@ async fn caught_up(raft: &Raft, node_id: u64, lag_max: u64) -> Result<TakeOverRe
     let index = seen.last_log_index.unwrap_or_default();
     let last_log_id = LogId { term: seen.current_term, leader_id: seen.id, index };
     Ok(TakeOverRequest { term: seen.current_term, last_log_id: Some(last_log_id) })
+}
+
+/// Commits an entry without content behind all commands that were handed to the Raft core before this call, of
+/// which its metrics may not know yet, and returns its index.
+async fn end_of_log(raft: &Raft) -> Result<u64, ChangeError> {
+    let written = raft.client_write(Payload(Arc::new(Batch::default()))).await?;
+    Ok(written.log_id.index)
 }
 
 async fn until_leader(raft: &Raft, node_id: u64) -> Result<(), ChangeError> {

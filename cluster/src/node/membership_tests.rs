@@ -192,6 +192,35 @@ async fn three_nodes_form_one_cluster_and_a_fourth_learns() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_founder_that_dies_at_once_is_joined_when_it_comes_back() {
+    let (mut sockets, addresses): (Vec<_>, Vec<_>) = (0..3).map(|_| listener()).unzip();
+    let dirs: Vec<TempDir> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
+    let c = start("c", dirs[2].path(), sockets.pop().unwrap(), &addresses, Some(3)).await;
+    let b = start("b", dirs[1].path(), sockets.pop().unwrap(), &addresses, Some(3)).await;
+    // The third comes late, and is the one that founds.
+    let a = start("a", dirs[0].path(), sockets.pop().unwrap(), &addresses, Some(3)).await;
+    until("it has founded", || a.id() == 1).await;
+    a.node.die().await;
+    drop(a);
+    let mut again = None;
+    until("its address is free", || {
+        again = std::net::TcpListener::bind(&addresses[0]).ok();
+        again.is_some()
+    })
+    .await;
+    let a = start("a", dirs[0].path(), again.unwrap(), &addresses, Some(3)).await;
+    let peers = [a, b, c];
+    for peer in &peers {
+        peer.has_roles(&[1, 2, 3], &[]).await;
+        assert_eq!(peer.node.status().borrow().cluster_id, peers[0].node.status().borrow().cluster_id);
+    }
+    peers[2].propose().await;
+    for peer in peers {
+        peer.end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn leadership_moves_while_commands_flow_and_the_old_leader_can_be_removed() {
     let (mut peers, _dirs) = three().await;
     let first = peers[0].leader().unwrap();
