@@ -120,6 +120,8 @@ async fn begin<R: Replica>(
             raft.trigger().elect().await.map_err(raft_error)?;
         }
         until_serving(raft).await?;
+        // Who proposes must know that this node leads now.
+        shared.attach(raft, number);
     }
     parts::start(shared, raft, log, is_only_voter).await
 }

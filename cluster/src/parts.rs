@@ -1,6 +1,7 @@
 //! Where the parts of a node are put together: the services of the peer listener, and the tasks that run beside a Raft core.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::stream::BoxStream;
 use rookery_proto::rookery::cluster::v1 as proto;
@@ -10,6 +11,7 @@ use tokio::task::JoinSet;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::election::ElectionGuard;
 use crate::error::StartError;
 use crate::lease::Standing;
 use crate::liveness::{LivenessControl, LivenessTasks, Propose};
@@ -20,6 +22,9 @@ use crate::pki::Credentials;
 use crate::raft::Raft;
 use crate::replica::Replica;
 use crate::supervisor::Shared;
+
+/// The only voter among several nodes does not wait longer until it serves.
+const SERVE_MAX: Duration = Duration::from_secs(10);
 
 /// The services of the peer listener. They exist before the node has a place in a cluster, and outlive its Raft cores.
 pub(crate) fn routes<R: Replica>(shared: &Arc<Shared<R>>) -> Routes {
@@ -59,14 +64,23 @@ impl Parts {
     }
 }
 
-/// Starts the tasks beside a Raft core. A node that is the only voter serves when this returns.
+/// Starts the tasks beside a Raft core. A node that is the only voter
+/// serves when this returns, unless a peer keeps it from that.
 pub(crate) async fn start<R: Replica>(
     shared: &Arc<Shared<R>>,
     raft: &Raft,
     log: &LogStore,
     is_only_voter: bool,
 ) -> Result<Parts, StartError> {
-    let tasks = JoinSet::new();
+    let mut tasks = JoinSet::new();
+    let node_id = shared.place().origin.node_id;
+    let guard = ElectionGuard {
+        raft: raft.clone(),
+        node_id,
+        heard: Arc::clone(&shared.heard),
+        channels: shared.channels.clone(),
+    };
+    tasks.spawn(guard.run());
     let proposer = shared.system_proposer();
     let propose: Propose = Arc::new(move |change| {
         let proposer = proposer.clone();
@@ -79,10 +93,13 @@ pub(crate) async fn start<R: Replica>(
     Ok(Parts { tasks, liveness: shared.liveness.clone(), _leases: leases })
 }
 
-/// Waits until this node serves, or its Raft core has ended.
+/// Waits until this node serves, or its Raft core has ended. With peers not for long: one of them, a learner, may keep this
+/// node from serving, and the owner must be able to ask why.
 async fn until_serving<R: Replica>(shared: &Shared<R>, raft: &Raft) -> Result<(), StartError> {
     let (mut standing, mut metrics) = (shared.lease.standing(), raft.metrics());
+    let patience = if shared.peer_settings.is_some() { SERVE_MAX } else { Duration::MAX };
     tokio::select! {
+        () = tokio::time::sleep(patience) => Ok(()),
         // The sender lives in `shared`, so this cannot fail.
         _serving = standing.wait_for(|standing| matches!(standing, Standing::Serving { .. })) => Ok(()),
         _ended = metrics.wait_for(|metrics| metrics.running_state.is_err()) => {

@@ -278,11 +278,6 @@ impl<R: Replica> Machine<R> {
         self.applied.watch_nodes()
     }
 
-    /// Voters and learners, as far as this node has applied the log.
-    pub(crate) fn membership(&self) -> StoredMembership {
-        self.state.lock().membership.clone()
-    }
-
     /// Calls the replica and notes a fault when it breaks its contract.
     fn apply_commands(
         &self,

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
@@ -12,6 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use crate::barrier::Barrier;
 use crate::disk::DiskGuard;
 use crate::effects::Effects;
+use crate::election::Heard;
 use crate::error::{CommandOutcome, ProposeError, StartError, UnavailableReason};
 use crate::generation::{Generation, Metrics};
 use crate::identity::{DataDir, Identity};
@@ -19,6 +21,7 @@ use crate::lease::Lease;
 use crate::liveness::LivenessControl;
 use crate::network::server::PeerServer;
 use crate::network::{Admission, Channels};
+use crate::nodes::Nodes;
 use crate::options::{NodeOptions, PeerSettings};
 use crate::peer::{Member, PeerService};
 use crate::pki::{self, Credentials};
@@ -28,7 +31,7 @@ use crate::proposer::lane::Route;
 use crate::proposer::pending::Pending;
 use crate::proposer::queue::{Gate, Queue};
 use crate::proposer::system::SystemProposer;
-use crate::raft::Raft;
+use crate::raft::{LogId, Raft};
 use crate::replica::Replica;
 use crate::state_machine::Machine;
 use crate::status::{NodeState, NodeStatus};
@@ -60,10 +63,14 @@ pub(crate) struct Shared<R: Replica> {
     pub(crate) liveness: LivenessControl,
     pub(crate) status: watch::Sender<NodeStatus>,
     pub(crate) members: watch::Sender<Arc<Vec<Member>>>,
+    /// From which entry and which table of nodes [`Self::members`] was made.
+    pub(crate) members_from: Mutex<Option<(Option<LogId>, Arc<Nodes>)>>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) channels: Channels,
     /// The Raft core while there is one.
     pub(crate) raft: watch::Sender<Option<Raft>>,
+    /// When a leader was heard last.
+    pub(crate) heard: Arc<Heard>,
     /// Who commits.
     pub(crate) routes: watch::Sender<Route>,
     /// Whether the log has held a vote; see `identity`.
@@ -146,27 +153,34 @@ impl<R: Replica> Shared<R> {
     /// Renews what others see from the Raft core's metrics.
     fn publish(&self, raft: &Raft, number: u64, metrics: &Metrics) {
         let place = self.place();
-        let membership = metrics.membership_config.membership();
-        self.channels.set_addresses(view::addresses(membership));
+        self.publish_members(metrics);
         let route = view::route(metrics, raft, number);
         self.routes.send_if_modified(|known| {
             let changed = !known.is_same(&route);
             *known = route;
             changed
         });
-        let members = view::members(membership, &self.machine.nodes());
-        self.members.send_if_modified(|known| {
-            let changed = **known != members;
-            if changed {
-                *known = Arc::new(members);
-            }
-            changed
-        });
         let is_full = self.guard.check().is_err();
         self.update_status(|status| {
             view::update(status, metrics, is_full);
+            if status.leader_id != Some(metrics.id) && !self.heard.is_recent() {
+                status.leader_id = None;
+            }
             status.snapshot_index = place.snapshots.current_index();
         });
+    }
+
+    /// Renews the members and where they are, if they may have changed.
+    fn publish_members(&self, metrics: &Metrics) {
+        let (entry, nodes) = (*metrics.membership_config.log_id(), self.machine.nodes());
+        let mut made_from = self.members_from.lock();
+        if made_from.as_ref().is_some_and(|(known, table)| *known == entry && Arc::ptr_eq(table, &nodes)) {
+            return;
+        }
+        let membership = metrics.membership_config.membership();
+        self.channels.set_addresses(view::addresses(membership));
+        self.members.send_replace(Arc::new(view::members(membership, &nodes)));
+        *made_from = Some((entry, nodes));
     }
 
     /// Publishes a state without a Raft core.

@@ -12,7 +12,6 @@ use super::replica::{ApplyObserver, CatalogReplica};
 use crate::domain::quota::CatalogLimits;
 
 /// What the store is opened with.
-#[derive(Clone)]
 pub struct StoreOptions {
     /// Options of the replication node: directory, queue limits, when to make snapshots.
     pub node: NodeOptions,

@@ -16,7 +16,7 @@ use crate::pki::name::server_name;
 pub(crate) enum Purpose {
     /// Replication, proposals, leases, membership.
     Raft,
-    /// Deliveries, questions.
+    /// Snapshots, questions.
     Bulk,
 }
 
@@ -79,9 +79,9 @@ impl Channels {
         }
     }
 
-    /// Where a member is.
-    pub(crate) fn address(&self, node_id: u64) -> Option<String> {
-        self.inner.state.lock().addresses.get(&node_id).cloned()
+    #[cfg(test)]
+    pub(crate) fn addresses(&self) -> BTreeMap<u64, String> {
+        self.inner.state.lock().addresses.clone()
     }
 
     /// The channel to a member. It connects when it is used, again after its connection was lost, and only to the holder of

@@ -18,8 +18,8 @@ use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
 use tonic::transport::Channel;
-use tonic::{Code, Status};
 
 use super::convert::{self, ConvertError};
 use super::{ChannelError, Channels, MESSAGE_BYTES_MAX, Purpose};
@@ -45,6 +45,8 @@ pub(crate) struct RaftClients {
 pub(crate) struct RaftPeer {
     channels: Channels,
     target: u64,
+    /// Whether the last call to replicate was answered.
+    is_reached: bool,
 }
 
 /// Why a call failed.
@@ -62,26 +64,18 @@ impl RaftNetworkFactory<TypeConfig> for RaftClients {
     type Network = RaftPeer;
 
     async fn new_client(&mut self, target: u64, _peer: &Peer) -> RaftPeer {
-        RaftPeer { channels: self.channels.clone(), target }
+        RaftPeer { channels: self.channels.clone(), target, is_reached: true }
     }
 }
 
-impl Failure {
-    /// A node that cannot be reached is called less often; others are called again at once.
-    fn into_error(self) -> CallError {
-        match &self {
-            Failure::Status(status) if status.code() != Code::Unavailable => {
-                RPCError::Network(NetworkError::new(&self))
-            }
-            Failure::Answer(_) => RPCError::Network(NetworkError::new(&self)),
-            Failure::Status(_) | Failure::Channel(_) => RPCError::Unreachable(Unreachable::new(&self)),
-        }
-    }
+/// Whatever the reason, the node is called less often until it answers: the Raft library repeats every other error at once.
+fn unreachable(failure: &Failure) -> CallError {
+    RPCError::Unreachable(Unreachable::new(failure))
 }
 
 impl RaftPeer {
-    fn client(&self) -> Result<RaftClient<Channel>, Failure> {
-        let channel = self.channels.channel(self.target, Purpose::Raft)?;
+    fn client(&self, purpose: Purpose) -> Result<RaftClient<Channel>, Failure> {
+        let channel = self.channels.channel(self.target, purpose)?;
         Ok(RaftClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX))
     }
 
@@ -89,12 +83,26 @@ impl RaftPeer {
         &self,
         request: &AppendEntriesRequest<TypeConfig>,
     ) -> Result<AppendEntriesResponse<u64>, Failure> {
-        let answer = self.client()?.append_entries(convert::append_message(request)).await?;
+        let answer = self.client(Purpose::Raft)?.append_entries(convert::append_message(request)).await?;
         Ok(convert::append_answer(answer.into_inner())?)
     }
 
+    /// Tells operators once that a member is out of reach, and once that it is back.
+    fn note_reached(&mut self, failure: Option<&dyn std::error::Error>) {
+        match failure {
+            Some(error) if self.is_reached => {
+                tracing::warn!(node_id = self.target, %error, "a member is out of reach of replication");
+            }
+            None if !self.is_reached => {
+                tracing::info!(node_id = self.target, "a member is back in reach of replication");
+            }
+            _ => {}
+        }
+        self.is_reached = failure.is_none();
+    }
+
     async fn ask_vote(&self, request: &VoteRequest<u64>) -> Result<VoteResponse<u64>, Failure> {
-        let answer = self.client()?.vote(convert::vote_request_message(request)).await?;
+        let answer = self.client(Purpose::Raft)?.vote(convert::vote_request_message(request)).await?;
         Ok(convert::vote_answer(answer.into_inner())?)
     }
 }
@@ -110,10 +118,19 @@ impl RaftNetwork<TypeConfig> for RaftPeer {
         let count = request.entries.len() as u64;
         let patience = option.hard_ttl().mul_f64(0.9);
         match timeout(patience, self.append(&request)).await {
-            Ok(answer) => answer.map_err(Failure::into_error),
+            Ok(Ok(answer)) => {
+                self.note_reached(None);
+                Ok(answer)
+            }
+            Ok(Err(failure)) => {
+                self.note_reached(Some(&failure));
+                Err(unreachable(&failure))
+            }
             Err(_elapsed) if count > 1 => Err(PayloadTooLarge::new_entries_hint(count / 2).into()),
             Err(_elapsed) => {
-                Err(RPCError::Network(NetworkError::new(&io::Error::from(io::ErrorKind::TimedOut))))
+                let late = io::Error::from(io::ErrorKind::TimedOut);
+                self.note_reached(Some(&late));
+                Err(RPCError::Network(NetworkError::new(&late)))
             }
         }
     }
@@ -123,7 +140,7 @@ impl RaftNetwork<TypeConfig> for RaftPeer {
         request: VoteRequest<u64>,
         _option: RPCOption,
     ) -> Result<VoteResponse<u64>, CallError> {
-        self.ask_vote(&request).await.map_err(Failure::into_error)
+        self.ask_vote(&request).await.map_err(|failure| unreachable(&failure))
     }
 
     async fn full_snapshot(
@@ -133,7 +150,7 @@ impl RaftNetwork<TypeConfig> for RaftPeer {
         cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<u64>, StreamingError<TypeConfig, Fatal<u64>>> {
-        let sending = Box::pin(send_snapshot(self.client(), vote, snapshot));
+        let sending = Box::pin(send_snapshot(self.client(Purpose::Bulk), vote, snapshot));
         match select(sending, Box::pin(cancel)).await {
             Either::Left((Ok(vote), _cancel)) => Ok(SnapshotResponse::new(vote)),
             Either::Left((Err(error), _cancel)) => Err(StreamingError::Unreachable(Unreachable::new(&error))),

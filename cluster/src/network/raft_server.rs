@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use futures::stream::BoxStream;
 use openraft::ServerState;
+use openraft::raft::AppendEntriesResponse;
 use rookery_proto::rookery::cluster::v1 as proto;
 use rookery_proto::rookery::cluster::v1::raft_server;
 use tokio::sync::{Semaphore, mpsc};
@@ -46,7 +47,7 @@ fn own_vote(from: u64, vote: &Vote) -> Result<(), Status> {
     }
 }
 
-fn invalid(error: convert::ConvertError) -> Status {
+fn invalid(error: &convert::ConvertError) -> Status {
     Status::invalid_argument(error.to_string())
 }
 
@@ -61,9 +62,13 @@ impl<R: Replica> raft_server::Raft for RaftService<R> {
         request: Request<proto::AppendEntriesRequest>,
     ) -> Result<Response<proto::AppendEntriesResponse>, Status> {
         let from = authenticated(&request)?;
-        let request = convert::append_request(request.into_inner()).map_err(invalid)?;
+        let request = convert::append_request(request.into_inner()).map_err(|error| invalid(&error))?;
         own_vote(from, &request.vote)?;
+        let of_leader = request.vote.is_committed();
         let answer = self.raft()?.append_entries(request).await.map_err(stopped)?;
+        if of_leader && !matches!(answer, AppendEntriesResponse::HigherVote(_)) {
+            self.shared.heard.note();
+        }
         Ok(Response::new(convert::append_answer_message(&answer)))
     }
 
@@ -72,7 +77,7 @@ impl<R: Replica> raft_server::Raft for RaftService<R> {
         request: Request<proto::VoteRequest>,
     ) -> Result<Response<proto::VoteResponse>, Status> {
         let from = authenticated(&request)?;
-        let request = convert::vote_request(request.into_inner()).map_err(invalid)?;
+        let request = convert::vote_request(request.into_inner()).map_err(|error| invalid(&error))?;
         own_vote(from, &request.vote)?;
         let answer = self.raft()?.vote(request).await.map_err(stopped)?;
         Ok(Response::new(convert::vote_answer_message(&answer)))

@@ -22,8 +22,8 @@ use tonic::transport::server::Connected;
 
 use super::admission::{Admission, PeerInfo};
 use super::{CONNECTION_WINDOW_BYTES, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT, STREAM_WINDOW_BYTES};
+use crate::pki::PeerIdentity;
 use crate::pki::tls::ServerTls;
-use crate::pki::{CertificateHash, PeerIdentity};
 
 /// A handshake that takes longer is given up.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -92,11 +92,6 @@ impl PeerServer {
     /// The certificate to present to connections that come from now on, and whom to believe.
     pub(crate) fn set_tls(&self, tls: ServerTls) {
         *self.tls.write() = tls;
-    }
-
-    /// The hash of the certificate that is presented now.
-    pub(crate) fn presented(&self) -> CertificateHash {
-        self.tls.read().presented
     }
 
     /// Where the listener listens.

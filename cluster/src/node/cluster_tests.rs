@@ -176,9 +176,12 @@ async fn a_node_starts_without_a_quorum_and_serves_what_it_knows() {
     machines.shutdown().await;
     machines.start(2).await;
     assert!(machines.journal(2).entries().len() >= 9, "what was known to be committed is applied");
+    let term = machines.raft(2).metrics().borrow().current_term;
     let error = patiently(machines.node(2).propose(command(2, 1, 16))).await.unwrap_err();
     let (reason, outcome) = (UnavailableReason::NoLeader, CommandOutcome::NotApplied);
     assert_eq!(error, ProposeError::Unavailable { reason, outcome });
+    let metrics = machines.raft(2).metrics().borrow().clone();
+    assert_eq!(metrics.current_term, term, "it asks for no votes that it cannot get");
     machines.start(3).await;
     machines.leader().await;
     machines.write(2, 2).await;
@@ -279,4 +282,45 @@ async fn a_node_that_ran_alone_gets_peers_later() {
     std::fs::remove_dir_all(dir.path().join("data/peer")).unwrap();
     let error = start(options(Some(peers("127.0.0.1:0")))).await.err().unwrap();
     assert!(matches!(error, StartError::CredentialsInvalid { .. }), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_hears_that_its_leaders_disk_is_full() {
+    let mut machines = Machines::three().await;
+    let leader = machines.leader().await;
+    let follower = leader % 3 + 1;
+    machines.write(follower, 1).await;
+    machines.set_free(leader, 0);
+    let mut status = machines.node(leader).status();
+    patiently(status.wait_for(|status| status.state == NodeState::StorageFull)).await.unwrap();
+    let refused = patiently(machines.node(follower).propose(command(follower, 2, 16))).await;
+    let (reason, outcome) = (UnavailableReason::DiskFull, CommandOutcome::NotApplied);
+    assert_eq!(refused, Err(ProposeError::Unavailable { reason, outcome }));
+    machines.set_free(leader, u64::MAX);
+    machines.write(follower, 3).await;
+    assert_eq!(machines.journal(follower).of(follower), [1, 3]);
+    machines.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_that_was_cut_off_does_not_depose_the_leader_when_it_returns() {
+    let mut machines = Machines::three().await;
+    let leader = machines.leader().await;
+    let cut_off = leader % 3 + 1;
+    machines.write(cut_off, 1).await;
+    let term = machines.raft(leader).metrics().borrow().current_term;
+    // It hears nobody and reaches nobody, for longer than the others need to elect.
+    let shared = Arc::clone(&machines.node(cut_off).shared);
+    let (raft, addresses) = (machines.raft(cut_off), shared.channels.addresses());
+    shared.raft.send_replace(None);
+    shared.channels.set_addresses(std::collections::BTreeMap::new());
+    let mut status = machines.node(cut_off).status();
+    patiently(status.wait_for(|status| status.leader_id.is_none())).await.unwrap();
+    assert_eq!(raft.metrics().borrow().current_term, term);
+    shared.channels.set_addresses(addresses);
+    shared.raft.send_replace(Some(raft));
+    machines.write(cut_off, 3).await;
+    assert_eq!(machines.leader().await, leader);
+    assert_eq!(machines.raft(leader).metrics().borrow().current_term, term);
+    machines.shutdown().await;
 }

@@ -11,7 +11,7 @@ use super::testbed::{CLUSTER, Machines, certify, patiently, until};
 use super::*;
 use crate::network::Purpose;
 use crate::network::dial::introduction_channel;
-use crate::pki::{Credentials, PeerIdentity};
+use crate::pki::{Authority, Credentials, NodeKey, PeerIdentity};
 use crate::record::{self, RemoveNode, SystemChange, SystemCommand};
 
 /// A channel to node `node_id` of the machines by somebody with these credentials.
@@ -30,7 +30,10 @@ fn channel_to(address: &str, credentials: &Credentials, node_id: u64) -> Channel
 async fn vote(channel: Channel, node_id: u64) -> Result<(), Code> {
     let vote = Some(VoteId { term: 0, node_id, committed: false });
     let mut client = RaftClient::new(channel);
-    patiently(client.vote(VoteRequest { vote, last_log_id: None })).await.map(drop).map_err(|status| status.code())
+    patiently(client.vote(VoteRequest { vote, last_log_id: None }))
+        .await
+        .map(drop)
+        .map_err(|status| status.code())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -42,6 +45,14 @@ async fn only_nodes_of_the_cluster_are_heard() {
     let stranger = Credentials::found(&PeerIdentity { cluster_id: CLUSTER.to_owned(), node_id: 2 }).unwrap();
     let refused = vote(channel(&machines, &stranger, 1), 2).await.unwrap_err();
     assert_eq!(refused, Code::Unavailable, "it does not even believe the listener");
+    let rogue = Authority::generate(CLUSTER).unwrap();
+    let key = NodeKey::generate().unwrap();
+    let identity = PeerIdentity { cluster_id: CLUSTER.to_owned(), node_id: 2 };
+    let certificate = rogue.certify(&key.request().unwrap(), &identity).unwrap();
+    let authority = machines.founder.authority();
+    let authority = Authority::from_pem(authority.certificate_pem(), authority.key_pem()).unwrap();
+    let forged = Credentials::new(authority, &certificate, key.pem()).unwrap();
+    assert!(vote(channel(&machines, &forged, 1), 2).await.is_err(), "of another authority");
     let foreign = certify(&machines.founder, "another cluster", 2);
     assert_eq!(vote(channel(&machines, &foreign, 1), 2).await, Err(Code::PermissionDenied));
     let (nobody, presented) = introduction_channel(machines.address(1), None).await.unwrap();

@@ -72,7 +72,6 @@ impl<T: Send + 'static> Driver<T> {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             self.look_at_progress();
-            self.look_at_deadlines();
             if self.window.is_empty() && self.queue.is_drained() {
                 return;
             }
@@ -88,7 +87,7 @@ impl<T: Send + 'static> Driver<T> {
                 () = self.queue.changed(), if self.is_open && !self.window.is_full() => {}
                 () = self.pending.changed() => {}
                 () = sleep_until(self.retry_at), if wants_lane => {}
-                _ = tick.tick() => {}
+                _ = tick.tick() => self.look_at_deadlines(),
             }
         }
     }
@@ -115,13 +114,17 @@ impl<T: Send + 'static> Driver<T> {
         } else {
             (self.window.expire(now), UnavailableReason::TimedOut)
         };
-        for GivenUp { start, end, was_sent } in given_up {
-            let outcome = if was_sent { CommandOutcome::Unknown } else { CommandOutcome::NotApplied };
-            self.pending.fail(start, end, &ProposeError::Unavailable { reason, outcome });
-        }
+        self.answer(given_up, reason);
         if let Some(before) = now.checked_sub(COMMAND_MAX) {
             let (reason, outcome) = (UnavailableReason::TimedOut, CommandOutcome::NotApplied);
             self.queue.expire(before, &ProposeError::Unavailable { reason, outcome });
+        }
+    }
+
+    fn answer(&self, given_up: Vec<GivenUp>, reason: UnavailableReason) {
+        for GivenUp { start, end, may_be_in_log } in given_up {
+            let outcome = if may_be_in_log { CommandOutcome::Unknown } else { CommandOutcome::NotApplied };
+            self.pending.fail(start, end, &ProposeError::Unavailable { reason, outcome });
         }
     }
 
@@ -161,10 +164,18 @@ impl<T: Send + 'static> Driver<T> {
 
     fn take(&mut self, event: Event) {
         match event {
-            Event::Opened => self.is_open = true,
+            Event::Opened => {
+                (self.is_open, self.last_open) = (true, Instant::now());
+                self.queue.set_leaderless(false);
+            }
             Event::Committed { first_sequence } => {
                 self.window.committed(first_sequence);
                 self.retry_delay = RETRY_MIN;
+            }
+            Event::Full => {
+                let refused = self.window.refused();
+                self.answer(refused, UnavailableReason::DiskFull);
+                self.lose("the leader's disk is full");
             }
             Event::Lost { reason } => self.lose(&reason),
         }
