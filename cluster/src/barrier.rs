@@ -166,7 +166,9 @@ mod tests {
         let seeing = Arc::clone(&seen);
         barrier.wait(5, move || {
             again.report(1, 6);
-            again.wait(6, move || drop(seeing.fetch_add(1, Ordering::Relaxed)));
+            again.wait(6, move || {
+                seeing.fetch_add(1, Ordering::Relaxed);
+            });
         });
         barrier.report(1, 5);
         assert_eq!(seen.load(Ordering::Relaxed), 1);

@@ -150,7 +150,8 @@ mod tests {
         let mut nodes = Nodes::default();
         assert_eq!(nodes.apply(5, &register(1, 1, 0)), Some(NodeChange::Registered { node_id: 1, epoch: 5 }));
         assert_eq!(nodes.apply(6, &register(1, 1, 0)), None, "a repetition");
-        let give_up = command(SystemChange::GiveUp(GiveUpNode { node_id: 1, epoch: 5, ..GiveUpNode::default() }));
+        let give_up =
+            command(SystemChange::GiveUp(GiveUpNode { node_id: 1, epoch: 5, ..GiveUpNode::default() }));
         assert_eq!(nodes.apply(7, &give_up), Some(NodeChange::GivenUp { node_id: 1, epoch: 5 }));
         assert_eq!(nodes.apply(8, &give_up), None);
         assert_eq!(nodes.apply(9, &register(1, 1, 5)), None, "it must have seen the end of its epoch");

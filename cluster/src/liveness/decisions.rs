@@ -26,8 +26,7 @@ pub(super) async fn run(inner: Arc<Inner>, propose: Propose) {
         let proposals = decided.into_iter().map(|GiveUp { node_id, epoch, reason }| {
             tracing::warn!(node_id, epoch, %reason, "giving a node up");
             let reason = reason.into();
-            let given_up =
-                GiveUpNode { node_id, epoch, reason, decided_in_term: term, decided_by: own_id };
+            let given_up = GiveUpNode { node_id, epoch, reason, decided_in_term: term, decided_by: own_id };
             timeout(COMMIT_MAX, propose(SystemChange::GiveUp(given_up)))
         });
         for proposed in join_all(proposals).await {

@@ -119,7 +119,8 @@ impl ClusterEvents {
             _ => tracing::info!(node_id, "{text}"),
         }
         kept.last_sequence += 1;
-        let event = ClusterEvent { sequence: kept.last_sequence, at_ns: now_ns(), index, kind, node_id, text };
+        let event =
+            ClusterEvent { sequence: kept.last_sequence, at_ns: now_ns(), index, kind, node_id, text };
         let event = Arc::new(event);
         if kept.events.len() == KEPT_MAX {
             kept.events.pop_front();

@@ -136,7 +136,9 @@ impl Inner {
             return wait(&format!("cannot reach {unreachable:?}"));
         }
         if !heard.may_register {
-            return wait("the leader cannot admit it yet: a quorum is missing, or a node cannot reach this one");
+            return wait(
+                "the leader cannot admit it yet: a quorum is missing, or a node cannot reach this one",
+            );
         }
         if !backoff.is_over(now) {
             return wait("it was given up soon after it began to serve, so it waits a while");

@@ -94,8 +94,8 @@ impl LivenessControl {
         let Some((applied_index, nodes)) = grants.known() else { return (Vec::new(), quorum_heard) };
         let half_lease = inner.lease / 2;
         let row = |(node_id, known): (&u64, &super::grants::Known)| {
-            let last_contact = (known.heard_at > 0)
-                .then(|| Duration::from_nanos(now.saturating_sub(known.heard_at)));
+            let last_contact =
+                (known.heard_at > 0).then(|| Duration::from_nanos(now.saturating_sub(known.heard_at)));
             NodeLiveness {
                 node_id: *node_id,
                 epoch: Some(known.epoch).filter(|epoch| *epoch != 0),

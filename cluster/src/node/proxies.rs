@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -80,4 +79,3 @@ async fn serve(listener: TcpListener, node_id: u64, target: SocketAddr, cuts: wa
         });
     }
 }
-
