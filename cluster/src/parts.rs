@@ -23,6 +23,9 @@ use crate::supervisor::Shared;
 /// How often the links are asked whom they do not reach.
 const UNREACHABLE_TICK: Duration = Duration::from_millis(250);
 
+/// The only voter among several nodes does not wait longer until it serves.
+const SERVE_MAX: Duration = Duration::from_secs(10);
+
 /// The services of the peer listener. They exist before the node has a place in a cluster, and outlive its Raft cores.
 pub(crate) fn routes<R: Replica>(shared: &Arc<Shared<R>>) -> Routes {
     let raft =
@@ -67,7 +70,8 @@ impl Parts {
     }
 }
 
-/// Starts the tasks beside a Raft core. A node that is the only voter serves when this returns.
+/// Starts the tasks beside a Raft core. A node that is the only voter
+/// serves when this returns, unless a peer keeps it from that.
 pub(crate) async fn start<R: Replica>(
     shared: &Arc<Shared<R>>,
     raft: &Raft,
@@ -113,10 +117,13 @@ async fn report_unreachable<R: Replica>(shared: Arc<Shared<R>>) {
     }
 }
 
-/// Waits until this node serves, or its Raft core has ended.
+/// Waits until this node serves, or its Raft core has ended. With peers not for long: one of them, a learner, may keep this
+/// node from serving, and the owner must be able to ask why.
 async fn until_serving<R: Replica>(shared: &Shared<R>, raft: &Raft) -> Result<(), StartError> {
     let (mut standing, mut metrics) = (shared.lease.standing(), raft.metrics());
+    let patience = if shared.peer_settings.is_some() { SERVE_MAX } else { Duration::MAX };
     tokio::select! {
+        () = tokio::time::sleep(patience) => Ok(()),
         // The sender lives in `shared`, so this cannot fail.
         _serving = standing.wait_for(|standing| matches!(standing, Standing::Serving { .. })) => Ok(()),
         _ended = metrics.wait_for(|metrics| metrics.running_state.is_err()) => {

@@ -7,7 +7,7 @@ use tokio::time::{sleep, timeout};
 
 use super::{Inner, Propose};
 use crate::lease::now_ns;
-use crate::nodes::last_epoch;
+use crate::nodes::{Nodes, last_epoch};
 use crate::record::{RegisterNode, SystemChange};
 
 /// What a leader said longer ago than this does not count.
@@ -88,9 +88,10 @@ pub(super) async fn run(inner: Arc<Inner>, propose: Propose) {
                     sleep(LOOK_AGAIN).await;
                     continue;
                 }
-                let is_done = || inner.applied.own_epoch().is_some();
+                let RegisterNode { node_id, incarnation, .. } = register;
+                let is_applied = |nodes: &Arc<Nodes>| nodes.epoch_of(node_id, incarnation).is_some();
                 // Committed, so it is applied here before long; or it came too late, which the next look shows.
-                let _elapsed = timeout(APPLIED_MAX, nodes.wait_for(|_| is_done())).await;
+                let _elapsed = timeout(APPLIED_MAX, nodes.wait_for(is_applied)).await;
             }
         }
     }

@@ -141,7 +141,7 @@ async fn renew(inner: &Arc<Inner>, running: &Running, channels: &Channels) -> Du
         ask(channels, leader, request).await
     };
     match answered {
-        Ok(response) => inner.take(&vote, epoch, sent_ns, response),
+        Ok(response) => inner.take(&vote, epoch, sent_ns, &response),
         Err(reason) => {
             tracing::debug!(leader, reason, "the leader does not answer");
             INTERVAL_REFUSED
@@ -195,7 +195,7 @@ impl Inner {
     }
 
     /// Makes use of an answer and returns when to ask again.
-    fn take(&self, vote: &Vote, epoch: u64, sent_ns: u64, response: RenewLeaseResponse) -> Duration {
+    fn take(&self, vote: &Vote, epoch: u64, sent_ns: u64, response: &RenewLeaseResponse) -> Duration {
         let (leader, term) = (vote.leader_id.node_id, vote.leader_id.term);
         let is_of_leader = response.leader_clock_ns != 0 && response.term == term;
         if response.granted && is_of_leader {

@@ -41,9 +41,7 @@ impl Proxies {
 
     /// Calls of `from` get nowhere near `to`, not even those under way. The other direction is not affected.
     pub(super) fn cut(&self, from: u64, to: u64) {
-        self.cuts.send_modify(|cuts| {
-            cuts.insert((from, to));
-        });
+        self.cuts.send_if_modified(|cuts| cuts.insert((from, to)));
     }
 
     /// Nobody hears the node, and it hears nobody.

@@ -74,6 +74,7 @@ async fn a_failed_write_is_answered_and_the_node_comes_back() {
         acknowledged += before;
         let (reason, outcome) = (UnavailableReason::StorageFailed, CommandOutcome::Unknown);
         assert_eq!(error, ProposeError::Unavailable { reason, outcome });
+        assert!(node.lease().is_valid(), "there can be no other leader, so what needs no disk goes on");
         assert!(counter.0.load(Ordering::SeqCst) >= acknowledged, "the replica is still there");
         until(&node, NodeState::Leader).await;
         // Whoever meets the gate before the node is back is refused, which is an answer too.

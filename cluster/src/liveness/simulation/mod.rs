@@ -3,17 +3,19 @@
 //! The log is modelled as Raft guarantees it: one committed order; a leader commits only while a majority holds its vote;
 //! a new leader takes over what is committed and, by the whim of the network, some of what was not.
 
+mod attacks;
+mod process;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use proptest::prelude::{ProptestConfig, any};
-use proptest::{prop_assert, prop_assert_eq, proptest};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::grants::{Answer, Beginning, Grants, Ground, Refusal, Request, Settings};
 use crate::nodes::Nodes;
 use crate::record::{GiveUpNode, RegisterNode, SystemChange, SystemCommand};
+use process::{Leading, Process};
 
 const MS: u64 = 1_000_000;
 const LEASE: u64 = 5_000 * MS;
@@ -24,40 +26,6 @@ type Ballot = (u64, u64);
 
 /// An entry and the leader that wrote it; `None` is a leader's blank entry.
 type Logged = (Ballot, Option<SystemCommand>);
-
-struct Leading {
-    ballot: Ballot,
-    grants: Grants,
-    /// Entries behind the committed ones, and how many were committed when the first of them was written.
-    tail: Vec<Logged>,
-    tail_base: usize,
-    applied: usize,
-    next_decision: u64,
-}
-
-struct Process {
-    node_id: u64,
-    incarnation: u64,
-    ballot: Ballot,
-    clock_offset: u64,
-    is_up: bool,
-    paused_until: u64,
-    applied: usize,
-    lease_until: u64,
-    lease_epoch: u64,
-    echo: Option<(Ballot, u64)>,
-    relinquished: Option<(Ballot, u64)>,
-    may_register: bool,
-    /// The request whose answer is waited for: number and moment of sending on the own clock.
-    waiting: Option<(u64, u64)>,
-    next_request: u64,
-    unreachable: BTreeSet<u64>,
-    leading: Option<Leading>,
-    /// The tail of the log on its disk, in case it comes back as the leader of its term.
-    generation: u64,
-    /// When it was elected, until it has noticed.
-    notices_at: u64,
-}
 
 enum Message {
     Request { to: Ballot, number: u64, request: Request },
@@ -498,131 +466,5 @@ impl World {
     fn has_lease(&self, index: usize) -> bool {
         let process = &self.processes[index];
         process.is_up && process.lease_until > process.clock(self.now)
-    }
-}
-
-impl Process {
-    fn new(node_id: u64, clock_offset: u64) -> Process {
-        Process {
-            node_id,
-            incarnation: 1,
-            ballot: (0, 0),
-            clock_offset,
-            is_up: true,
-            paused_until: 0,
-            applied: 0,
-            lease_until: 0,
-            lease_epoch: 0,
-            echo: None,
-            relinquished: None,
-            may_register: false,
-            waiting: None,
-            next_request: 0,
-            unreachable: BTreeSet::new(),
-            leading: None,
-            generation: 0,
-            notices_at: 0,
-        }
-    }
-
-    fn clock(&self, now: u64) -> u64 {
-        now + self.clock_offset
-    }
-
-    fn is_running(&self, now: u64) -> bool {
-        self.is_up && now >= self.paused_until
-    }
-
-    fn crash(&mut self) {
-        self.is_up = false;
-        (self.lease_until, self.lease_epoch) = (0, 0);
-        (self.echo, self.relinquished, self.waiting) = (None, None, None);
-        self.may_register = false;
-    }
-
-    /// A leader that comes back while nobody else was elected goes on in its term, with the log on its disk.
-    fn restart(&mut self, now: u64) {
-        self.is_up = true;
-        self.incarnation += 1;
-        self.generation += 1;
-        self.notices_at = now;
-        self.next_request = 0;
-        if let Some(leading) = &mut self.leading {
-            let settings = Settings::new(self.node_id, Duration::from_nanos(LEASE));
-            leading.grants = Grants::new(settings);
-            leading.next_decision = 0;
-        }
-    }
-}
-
-const CALM: Weather =
-    Weather { delay_max: 0, lost: 0, crashes: 0, pauses: 0, elections: 0, reports: 0, commits: 300 };
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases / 4, ..ProptestConfig::default() })]
-
-    #[test]
-    fn nobody_is_given_up_under_a_lease(
-        seed in any::<u64>(),
-        is_large in any::<bool>(),
-        delay_ms in 0_u64..1_500,
-        lost in 0_u32..300,
-        crashes in 0_u32..4,
-        pauses in 0_u32..4,
-        elections in 0_u32..3,
-        reports in 0_u32..20,
-        commits in 3_u32..200,
-    ) {
-        let weather = Weather { delay_max: delay_ms * MS, lost, crashes, pauses, elections, reports, commits };
-        let mut world = World::new(seed, if is_large { 5 } else { 3 }, weather);
-        world.run(90_000 * MS);
-        prop_assert!(world.fault.is_none(), "{}", world.fault.unwrap());
-    }
-
-    #[test]
-    fn a_node_that_is_fine_keeps_its_lease(seed in any::<u64>(), delay_ms in 0_u64..400) {
-        // A request and its answer take up to 0.8 s; three of them fit into a lease with what lies between.
-        let mut world = World::new(seed, 3, Weather { delay_max: delay_ms * MS, ..CALM });
-        world.run(15_000 * MS);
-        prop_assert!((0..3).all(|index| world.has_lease(index)), "all have registered");
-        while world.now < 40_000 * MS {
-            let until = world.now + STEP;
-            world.run(until);
-            prop_assert!((0..3).all(|index| world.has_lease(index)));
-        }
-        prop_assert!(world.given_up.is_empty());
-    }
-
-    #[test]
-    fn a_dead_node_is_given_up_and_the_others_go_on(seed in any::<u64>(), victim in 0_usize..3) {
-        let mut world = World::new(seed, 3, Weather { delay_max: 20 * MS, ..CALM });
-        world.run(15_000 * MS);
-        world.processes[victim].crash();
-        let killed_at = world.now;
-        world.run(killed_at + 20_000 * MS);
-        prop_assert!(world.fault.is_none());
-        let given_up: Vec<u64> = world.given_up.iter().map(|(_, node_id)| *node_id).collect();
-        prop_assert_eq!(given_up, vec![victim as u64 + 1]);
-        prop_assert!((0..3).all(|index| (index == victim) != world.has_lease(index)));
-    }
-
-    #[test]
-    fn of_two_that_cannot_talk_one_goes_and_the_rest_serves(seed in any::<u64>()) {
-        let mut world = World::new(seed, 3, Weather { delay_max: 20 * MS, ..CALM });
-        world.run(15_000 * MS);
-        let leader = world.elections.last().unwrap().1.1;
-        let others: Vec<u64> = (1..=3).filter(|node_id| *node_id != leader).collect();
-        world.processes[others[0] as usize - 1].unreachable.insert(others[1]);
-        let cut_at = world.now;
-        world.run(cut_at + 12_000 * MS);
-        prop_assert!(world.fault.is_none());
-        prop_assert_eq!(world.given_up.len(), 1, "and it stays away while the pair is cut");
-        let (given_up_at, node_id) = world.given_up[0];
-        prop_assert_eq!(node_id, others[1]);
-        prop_assert!(given_up_at < cut_at + LEASE + 4_000 * MS, "it takes its leave, so nobody waits for its lease");
-        world.processes[others[0] as usize - 1].unreachable.clear();
-        let healed_at = world.now;
-        world.run(healed_at + 5_000 * MS);
-        prop_assert!((0..3).all(|index| world.has_lease(index)));
     }
 }
