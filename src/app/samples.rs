@@ -66,7 +66,11 @@ pub fn operations(parts: &Parts<'_>, listeners: Vec<(&'static str, Arc<ListenerC
         ]
     };
     let sources: Vec<crate::observe::metrics::Source> = vec![
-        Arc::new(move || message_samples(&lanes, &forwarding.counters)),
+        Arc::new(move || {
+            let mut samples = message_samples(&lanes, &forwarding.counters);
+            samples.extend(session_samples(&lanes));
+            samples
+        }),
         Arc::new(move || listener_samples(&listeners)),
         Arc::new(storage),
         Arc::new(passwords),
@@ -170,6 +174,18 @@ fn message_samples(lanes: &Lanes, forwarding: &ForwardingCounters) -> Vec<Sample
             "Connections closed by the keep-alive rule",
             totals.keep_alive_timeouts,
         ),
+        counter("connection_panics", "Panics, each confined to its connection", totals.panics),
+        counter("route_misses", "Routes that had to be computed", totals.route_misses),
+    ]
+}
+
+fn session_samples(lanes: &Lanes) -> Vec<Sample> {
+    let mut totals = CounterTotals::default();
+    for lane in lanes.iter() {
+        totals.add(&lane.counters);
+    }
+    let counter = Sample::counter;
+    vec![
         counter("wills_published", "Wills published", totals.wills_published),
         counter("wills_refused", "Wills dropped because their topic is not allowed", totals.wills_refused),
         counter("wills_lost", "Wills dropped because the node had lost its cluster", totals.wills_lost),
@@ -178,8 +194,6 @@ fn message_samples(lanes: &Lanes, forwarding: &ForwardingCounters) -> Vec<Sample
             "CONNECTs refused because clients took over from each other too often",
             totals.takeovers_refused,
         ),
-        counter("connection_panics", "Panics, each confined to its connection", totals.panics),
-        counter("route_misses", "Routes that had to be computed", totals.route_misses),
     ]
 }
 
