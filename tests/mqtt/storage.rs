@@ -158,7 +158,7 @@ fn full_disk_refuses_writes_and_recovers() {
         let mut backend = fixture.subscriber(Role::R, &events).await;
         device.publish(&state, b"before").await;
         // The reserve is a twentieth of the disk: less than that is free, and more than the half that is kept for sessions.
-        disk.fill_except(9 << 20);
+        disk.fill(9 << 20);
         let status = refused_write(&fixture).await;
         assert!(
             status.message().contains("disk is full"),
@@ -189,7 +189,7 @@ fn full_disk_refuses_writes_and_recovers() {
         // Not a byte is free: new sessions cannot be stored any more, and those that there are go on.
         disk.free();
         let mut device = fixture.connect(Role::D1).await;
-        disk.fill();
+        disk.fill(0);
         refused_connect(&fixture).await;
         device.publish(&events, b"still live").await;
         assert_eq!(backend.receive_exactly(1).await[0].text(), "still live");

@@ -151,7 +151,7 @@ impl Breaker<'_> {
             }
             Fault::FillDisk(target) => {
                 let node = self.find(*target);
-                cluster.with_disk(node, SmallDisk::fill);
+                cluster.with_disk(node, |disk| disk.fill(0));
                 node
             }
         }

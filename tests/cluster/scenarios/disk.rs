@@ -26,7 +26,7 @@ fn a44_a_full_disk_on_one_node_stops_nothing_and_loses_nothing() {
         run(workload.flows());
         let leader = cluster.leader(0);
         for full in [others(cluster, leader)[0], leader] {
-            cluster.with_disk(full, SmallDisk::fill);
+            cluster.with_disk(full, |disk| disk.fill(0));
             // Writes go on: two of three disks are a quorum. A leader that cannot write lets another one lead.
             run(async {
                 let site = Site::create_at(cluster, others(cluster, full)[0]).await;

@@ -31,13 +31,8 @@ impl SmallDisk {
         &self.0
     }
 
-    /// Writes until not a byte fits any more.
-    pub fn fill(&self) {
-        self.fill_except(0);
-    }
-
     /// Writes until only so many bytes are free.
-    pub fn fill_except(&self, left: u64) {
+    pub fn fill(&self, left: u64) {
         let mut file = File::create(self.0.join(FILLER)).expect("a file can be created");
         for block in [1 << 20, 4096, 512, 1] {
             let zeros = vec![0; block];
