@@ -113,8 +113,7 @@ mod tests {
     #[test]
     fn who_joins_brings_the_secret() {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let join = Some(vec!["127.0.0.1:8550".to_owned()]);
-        let flags = Flags { join: join.clone(), ..Flags::default() };
+        let flags = Flags { join: Some(vec!["127.0.0.1:8550".to_owned()]), ..Flags::default() };
         let error = join_secret(&config(directory.path(), flags.clone())).expect_err("none is given");
         assert!(error.to_string().contains("--join-secret-file"), "{error}");
         let file = directory.path().join("secret");

@@ -67,7 +67,11 @@ pub fn operations(parts: &Parts<'_>, listeners: Vec<(&'static str, Arc<ListenerC
         ]
     };
     let sources: Vec<crate::observe::metrics::Source> = vec![
-        Arc::new(move || message_samples(&lanes)),
+        Arc::new(move || {
+            let mut samples = message_samples(&lanes);
+            samples.extend(session_samples(&lanes));
+            samples
+        }),
         Arc::new(move || forwarding_samples(&all_lanes, &forwarding.counters)),
         Arc::new(move || listener_samples(&listeners)),
         Arc::new(storage),
@@ -184,6 +188,15 @@ fn message_samples(lanes: &Lanes) -> Vec<Sample> {
             "Connections closed by the keep-alive rule",
             totals.keep_alive_timeouts,
         ),
+        counter("connection_panics", "Panics, each confined to its connection", totals.panics),
+        counter("route_misses", "Routes that had to be computed", totals.route_misses),
+    ]
+}
+
+fn session_samples(lanes: &Lanes) -> Vec<Sample> {
+    let totals = totals(lanes);
+    let counter = Sample::counter;
+    vec![
         counter("wills_published", "Wills published", totals.wills_published),
         counter("wills_refused", "Wills dropped because their topic is not allowed", totals.wills_refused),
         counter("wills_lost", "Wills dropped because the node had lost its cluster", totals.wills_lost),
@@ -192,8 +205,6 @@ fn message_samples(lanes: &Lanes) -> Vec<Sample> {
             "CONNECTs refused because clients took over from each other too often",
             totals.takeovers_refused,
         ),
-        counter("connection_panics", "Panics, each confined to its connection", totals.panics),
-        counter("route_misses", "Routes that had to be computed", totals.route_misses),
     ]
 }
 

@@ -182,7 +182,7 @@ fn answer(request: Subscribe, codes: Vec<SubackCode>, stored: Vec<StoredDelivery
 }
 
 fn finish_unsubscribe(
-    result: Result<ChangedSubscriptions, StoreError>,
+    result: &Result<ChangedSubscriptions, StoreError>,
     packet_identifier: PacketIdentifier,
     reply: Reply,
 ) {

@@ -192,7 +192,7 @@ impl Node {
         kilobytes.expect("VmRSS is a number of kB") * 1024
     }
 
-    /// Address of a listener by its name in the command line: `mqtts`, `mqtt`, `api` or `ops`.
+    /// Address of a listener by its name in the command line: `mqtts`, `mqtt`, `api`, `ops` or `peer`.
     pub fn address(&self, listener: &str) -> SocketAddr {
         *self
             .listeners
@@ -256,7 +256,7 @@ fn listener(line: &str) -> Option<(String, SocketAddr)> {
     let tokens: Vec<String> = line.split([' ', '\t', '=']).map(trim).collect();
     let address = tokens.iter().rev().find_map(|token| token.parse().ok())?;
     let name = tokens.iter().map(|token| token.trim_end_matches(':').to_lowercase());
-    let name = name.into_iter().find(|token| LISTENERS.contains(&token.as_str()))?;
+    let name = name.into_iter().find(|token| LISTENERS.contains(&token.as_str()) || token == "peer")?;
     Some((name, address))
 }
 
