@@ -120,6 +120,8 @@ async fn begin<R: Replica>(
             raft.trigger().elect().await.map_err(raft_error)?;
         }
         until_serving(raft).await?;
+        // It leads now, which nobody has noticed yet who follows the metrics; the parts propose at once.
+        shared.attach(raft, number);
     }
     parts::start(shared, raft, log, is_only_voter).await
 }

@@ -9,7 +9,8 @@
 //!
 //! In reading order: [`replica`] (what the caller implements), [`node`] and [`options`] (what the caller starts),
 //! [`proposer`] (how commands enter), [`status`] and [`error`] (what the caller sees), `supervisor` (how a node
-//! outlives its disk), `state_machine`, `log_store`, `snapshot`, `network`, `disk`, `identity`, `record`, `raft`.
+//! outlives its disk), `parts` (what runs beside it), `state_machine`, `log_store`, `snapshot`, `network`, `pki`, `election`,
+//! `disk`, `identity`, `place`, `record`, `raft`.
 
 pub mod barrier;
 pub mod disk;

@@ -83,9 +83,6 @@ pub(crate) async fn start<R: Replica>(
         channels: shared.channels.clone(),
     };
     tasks.spawn(guard.run());
-    if let Some(membership) = &shared.membership {
-        tasks.spawn(membership.controller());
-    }
     tasks.spawn(report_unreachable(Arc::clone(shared)));
     let proposer = shared.system_proposer();
     let propose: Propose = Arc::new(move |change| {
@@ -95,6 +92,9 @@ pub(crate) async fn start<R: Replica>(
     let leases = shared.liveness.start(raft, log, shared.channels.clone(), propose);
     if is_only_voter {
         until_serving(shared, raft).await?;
+    }
+    if let Some(membership) = &shared.membership {
+        tasks.spawn(membership.controller());
     }
     Ok(Parts { tasks, liveness: shared.liveness.clone(), _leases: leases })
 }

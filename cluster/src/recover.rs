@@ -1,12 +1,13 @@
 //! The last resort when a quorum is lost for good: one node goes on alone as a new cluster.
 //!
-//! Everything that this node has on disk is kept, entries included of which it is not known whether they were committed.
-//! What only others had is lost. The node gets a cluster identifier, an authority and a Raft identifier that were never used;
-//! every old identifier is removed in the log. So a node of the old cluster that comes back is refused by its
-//! certificate, and nothing that it held for clients is valid any more. It can join again with an empty data directory.
+//! Everything that this node has on disk is kept, entries included of which it is not known whether they were
+//! committed. What only others had is lost. The node gets a cluster identifier, an authority and a Raft
+//! identifier that were never used; every old identifier is removed in the log. So a node of the old cluster
+//! that comes back is refused by its certificate, and nothing that it held for clients is valid any more. It
+//! can join again with an empty data directory.
 //!
-//! Cut off anywhere, the operation is to be repeated, and a node does not start before: `recover.json` says what it was about
-//! to become. The order is snapshot, log, certificates, identity.
+//! Cut off anywhere, the operation is to be repeated, and a node does not start before: `recover.json` says
+//! what it was about to become. The order is snapshot, log, certificates, identity.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -45,14 +46,15 @@ pub struct Recovered {
     pub last_log_index: u64,
 }
 
-/// Makes the node of a data directory the only member of a new cluster. The node must not run. Afterwards it is started as
-/// usual; what it had replicated is there.
+/// Makes the node of a data directory the only member of a new cluster. The node must not run. Afterwards it
+/// is started as usual; what it had replicated is there.
 ///
-/// **This loses every change that was acknowledged without this node, and splits the cluster if its other nodes live.** All other
-/// nodes must be stopped and their data directories removed.
+/// **This loses every change that was acknowledged without this node, and splits the cluster if its other
+/// nodes live.** All other nodes must be stopped and their data directories removed.
 ///
 /// # Errors
-/// When a process holds the directory, when it belongs to no cluster, or when its files are damaged. Repeat it after an error.
+/// When a process holds the directory, when it belongs to no cluster, or when its files are damaged. Repeat
+/// it after an error.
 pub fn unsafe_new_cluster(data_dir: &Path) -> Result<Recovered, StartError> {
     let data_dir = DataDir::lock(data_dir)?;
     let Some(former) = data_dir.read_identity()? else {
@@ -318,7 +320,8 @@ mod tests {
         Entry { log_id: LogId::new(CommittedLeaderId::new(3, 1), index), payload }
     }
 
-    /// What node 2 of nodes 1, 2 and 3 has: a snapshot up to entry 4, and entries 5 and 6 behind it, one of which admits node 4.
+    /// What node 2 of nodes 1, 2 and 3 has: a snapshot up to entry 4, and entries 5 and 6 behind it, one of
+    /// which admits node 4.
     fn member(dir: &Path) -> Arc<DiskGuard> {
         let data_dir = DataDir::lock(dir).unwrap();
         let mut identity = Identity::new(FORMER, 2);

@@ -26,7 +26,8 @@ pub(crate) fn route(metrics: &Metrics, raft: &Raft, number: u64) -> Route {
     }
 }
 
-fn lost_quorum(metrics: &Metrics) -> bool {
+/// Whether a leader has heard from no quorum for so long that it commits nothing at the moment.
+pub(crate) fn lost_quorum(metrics: &Metrics) -> bool {
     let has_peers = metrics.membership_config.membership().voter_ids().nth(1).is_some();
     has_peers && metrics.millis_since_quorum_ack.is_some_and(|silence| silence > QUORUM_LOST_MS)
 }

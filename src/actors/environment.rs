@@ -106,6 +106,11 @@ impl Environment {
         self.draining.store(true, Ordering::Release);
     }
 
+    /// From now on CONNECT is decided again.
+    pub fn end_draining(&self) {
+        self.draining.store(false, Ordering::Release);
+    }
+
     /// Whether the node takes no further sessions.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)

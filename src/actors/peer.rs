@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -23,7 +23,12 @@ pub struct Peers {
     /// Weak: the environment holds the storage, and the storage this.
     environment: watch::Sender<Option<Weak<Environment>>>,
     sources: Arc<Mutex<HashMap<LinkSource, Arc<Mutex<Source>>>>>,
+    /// Who answers questions, once the node can.
+    answering: OnceLock<Answering>,
 }
+
+/// Answers an encoded question.
+pub type Answering = Box<dyn Fn(Bytes) -> BoxFuture<Result<Bytes, String>> + Send + Sync>;
 
 /// What is kept of one source.
 #[derive(Default)]
@@ -36,12 +41,18 @@ struct Source {
 impl Peers {
     /// For a node with these lanes.
     pub fn new(lanes: Lanes, forwarding: Arc<Forwarding>) -> Self {
-        Self { lanes, forwarding, environment: watch::channel(None).0, sources: Arc::default() }
+        Self { lanes, forwarding, environment: watch::channel(None).0, sources: Arc::default(), answering: OnceLock::new() }
     }
 
     /// From now on messages of other nodes are delivered.
     pub fn serve(&self, environment: &Arc<Environment>) {
         self.environment.send_replace(Some(Arc::downgrade(environment)));
+    }
+
+    /// From now on questions of other nodes are answered; what they mean is not the business of this room.
+    pub fn answer_by(&self, answering: Answering) {
+        // The first one stays.
+        let _ = self.answering.set(answering);
     }
 
     /// The source, made if it is new. One that it replaces, an earlier epoch of the node, is dropped.
@@ -98,8 +109,11 @@ impl PeerService for Peers {
         }
     }
 
-    fn answer(&self, _from: u64, _question: Bytes) -> BoxFuture<Result<Bytes, String>> {
-        Box::pin(std::future::ready(Err("this node answers no questions".to_owned())))
+    fn answer(&self, _from: u64, question: Bytes) -> BoxFuture<Result<Bytes, String>> {
+        match self.answering.get() {
+            Some(answering) => answering(question),
+            None => Box::pin(std::future::ready(Err("the node is starting".to_owned()))),
+        }
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! A caller shows `authorization: Bearer <secret>` (`spec/api.md`, Conventions). The secret is looked up by its
 //! SHA-256, so nothing secret is ever compared byte by byte. Which role a call needs is read off its path:
-//! reads need a viewer, the token service an administrator, everything else (known or not) an editor.
+//! reads need a viewer; the token service, and what changes nodes, members and sessions, an administrator; everything
+//! else (known or not) an editor.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ pub const SECRET_BYTES_MAX: usize = 4096;
 const OPEN_PREFIX: &str = "/grpc.health.v1.Health/";
 const REFLECTION_PREFIX: &str = "/grpc.reflection.";
 const TOKEN_SERVICE_PREFIX: &str = "/rookery.admin.v1.TokenService/";
+const ADMINISTRATION_PREFIX: &str = "/rookery.admin.v1.";
 
 /// The authenticated caller of a method; the layer puts it into the request's extensions.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,9 +59,13 @@ fn required_role(path: &str) -> Option<Role> {
         return Some(Role::Administrator);
     }
     let method = path.rsplit('/').next().unwrap_or_default();
-    let reads =
-        method.starts_with("Get") || method.starts_with("List") || path.starts_with(REFLECTION_PREFIX);
-    Some(if reads { Role::Viewer } else { Role::Editor })
+    let reads = ["Get", "List", "Watch"].iter().any(|verb| method.starts_with(verb))
+        || path.starts_with(REFLECTION_PREFIX);
+    Some(match reads {
+        true => Role::Viewer,
+        false if path.starts_with(ADMINISTRATION_PREFIX) => Role::Administrator,
+        false => Role::Editor,
+    })
 }
 
 /// Wraps the services of the API in the access check.

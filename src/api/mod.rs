@@ -10,6 +10,7 @@ pub mod convert;
 pub mod credential;
 pub mod error;
 pub mod grpc;
+pub mod operators;
 pub mod publish;
 pub mod server;
 pub mod update_mask;

@@ -7,6 +7,10 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use rookery_proto::FILE_DESCRIPTOR_SET;
+use rookery_proto::rookery::admin::v1::cluster_service_server::ClusterServiceServer;
+use rookery_proto::rookery::admin::v1::node_service_server::NodeServiceServer;
+use rookery_proto::rookery::admin::v1::session_service_server::SessionServiceServer;
+use rookery_proto::rookery::admin::v1::space_service_server::SpaceServiceServer;
 use rookery_proto::rookery::admin::v1::token_service_server::TokenServiceServer;
 use rookery_proto::yandex::cloud::iot::broker::v1::broker_data_service_server::BrokerDataServiceServer;
 use rookery_proto::yandex::cloud::iot::broker::v1::broker_service_server::BrokerServiceServer;
@@ -25,11 +29,15 @@ use super::connection::Connection;
 use super::grpc::broker::BrokerApi;
 use super::grpc::broker_data::BrokerDataApi;
 use super::grpc::call::Backend;
+use super::grpc::cluster::ClusterApi;
 use super::grpc::device::DeviceApi;
 use super::grpc::device_data::DeviceDataApi;
+use super::grpc::node::NodeApi;
 use super::grpc::operation::OperationApi;
 use super::grpc::registry::RegistryApi;
 use super::grpc::registry_data::RegistryDataApi;
+use super::grpc::session::SessionApi;
+use super::grpc::space::SpaceApi;
 use super::grpc::token::TokenApi;
 use crate::store::CatalogHandle;
 
@@ -160,6 +168,10 @@ async fn routes(backend: &Backend, limits: &ServerLimits) -> Result<Routes, Serv
         .add_service(limited!(DeviceDataServiceServer, DeviceDataApi::new(backend.clone())))
         .add_service(limited!(BrokerDataServiceServer, BrokerDataApi::new(backend.clone())))
         .add_service(limited!(OperationServiceServer, OperationApi::new(backend.clone())))
-        .add_service(limited!(TokenServiceServer, TokenApi::new(backend.clone())));
+        .add_service(limited!(TokenServiceServer, TokenApi::new(backend.clone())))
+        .add_service(limited!(ClusterServiceServer, ClusterApi::new(backend.clone())))
+        .add_service(limited!(NodeServiceServer, NodeApi::new(backend.clone())))
+        .add_service(limited!(SessionServiceServer, SessionApi::new(backend.clone())))
+        .add_service(limited!(SpaceServiceServer, SpaceApi::new(backend.clone())));
     Ok(routes.routes())
 }

@@ -11,6 +11,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use super::operators::ClusterOperators;
 use super::publisher::MessagePath;
 use super::{StartError, descriptors, first_start, samples};
 use crate::actors::connection::{self, PeerCertificate};
@@ -40,6 +41,8 @@ pub struct Parts<'a> {
     pub store: &'a Store,
     /// Who verifies passwords.
     pub verifier: &'a Arc<PasswordVerifier>,
+    /// The node and the cluster, for operators.
+    pub operators: &'a Arc<ClusterOperators>,
     /// The threads for connections.
     pub arbiters: &'a [Arbiter],
 }
@@ -185,6 +188,7 @@ fn serve_api(
         catalog: parts.store.catalog(),
         publisher: Arc::new(MessagePath(Arc::clone(parts.environment))),
         passwords: Arc::clone(parts.verifier),
+        operators: Arc::<ClusterOperators>::clone(parts.operators),
     };
     let streams = stream::unfold(receiver, async |mut receiver| {
         let transport = receiver.recv().await?;

@@ -4,9 +4,12 @@
 //! runtime for accepting and shaking hands, so that a storm of handshakes starves neither; the threads that verify
 //! passwords.
 
+mod answers;
 mod descriptors;
 mod doors;
+mod drain;
 mod first_start;
+mod operators;
 mod peers;
 mod publisher;
 mod samples;
@@ -39,6 +42,9 @@ use crate::net::tls::TlsSetupError;
 use crate::store::{self, NodeStatus, OpenError, StoreError};
 use crate::verify::password::{PasswordVerifier, VerifierError, VerifierSettings};
 use crate::verify::throttle::{Throttle, ThrottleSettings};
+use answers::Answers;
+use drain::Drain;
+use operators::ClusterOperators;
 use threads::Threads;
 
 /// Why the node cannot start.
@@ -89,7 +95,7 @@ impl StartError {
 /// A running node.
 pub struct Node {
     environment: Arc<Environment>,
-    store: store::Store,
+    store: Arc<store::Store>,
     doors: doors::Doors,
     arbiters: Vec<Arbiter>,
     /// Raft, storage, the API and operations.
@@ -132,6 +138,7 @@ pub async fn start(config: &Config) -> Result<Node, StartError> {
     let opening = service.spawn(store::open(options, Arc::new(observer), effects, service_of_peers));
     let store =
         opening.await.map_err(std::io::Error::other).map_err(StartError::system("storage task"))??;
+    let store = Arc::new(store);
     forwarding.connect(store.links());
     learn_own_node(own_node.clone(), store.status(), &service);
     let catalog = store.catalog();
@@ -155,11 +162,20 @@ pub async fn start(config: &Config) -> Result<Node, StartError> {
         standing,
     ));
     peers.serve(&environment);
+    answer_questions(&peers, &store, &environment, &service);
     service.spawn(Arc::clone(&environment.tenures).retry());
     service.spawn(fence::watch(Arc::clone(&environment), config.cluster.fenced_drop));
 
-    let parts =
-        doors::Parts { environment: &environment, store: &store, verifier: &verifier, arbiters: &arbiters };
+    let on_service = service.enter();
+    let operators = ClusterOperators::start(Arc::clone(&store), Arc::clone(&environment.directory), config);
+    drop(on_service);
+    let parts = doors::Parts {
+        environment: &environment,
+        store: &store,
+        verifier: &verifier,
+        operators: &operators,
+        arbiters: &arbiters,
+    };
     let doors = doors::open(config, &parts, &service, &entrance).await?;
     Ok(Node { environment, store, doors, arbiters, service, entrance })
 }
@@ -174,6 +190,21 @@ impl Node {
     pub fn environment(&self) -> &Arc<Environment> {
         &self.environment
     }
+}
+
+/// From now on the node answers what other nodes ask on behalf of operators.
+fn answer_questions(
+    peers: &Peers,
+    store: &Arc<store::Store>,
+    environment: &Arc<Environment>,
+    service: &Threads,
+) {
+    let drain = Drain::new(Arc::clone(store), Arc::clone(environment), service.handle().clone());
+    let answers = Arc::new(Answers::new(Arc::clone(store), Arc::clone(environment), drain));
+    peers.answer_by(Box::new(move |question| {
+        let answers = Arc::clone(&answers);
+        Box::pin(async move { answers.answer(question).await })
+    }));
 }
 
 /// Notes which node this is as soon as it is known: a node that has still to join learns it later.

@@ -15,6 +15,7 @@ pub mod error;
 pub mod mqtt;
 pub mod output;
 pub mod pairs;
+pub mod recover;
 pub mod resource;
 pub mod secret;
 
@@ -23,6 +24,7 @@ use clap::{Arg, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use self::arguments::ClientArguments;
 use self::arguments::admin::{OperationCommand, TokenCommand};
 use self::arguments::broker::BrokerCommand;
+use self::arguments::cluster::{ClusterCommand, NodeCommand, SessionCommand, SpaceCommand};
 use self::arguments::device::DeviceCommand;
 use self::arguments::mqtt::MqttCommand;
 use self::arguments::registry::RegistryCommand;
@@ -69,6 +71,14 @@ pub enum Command {
     Operation(OperationCommand),
     #[command(subcommand, visible_alias = "tokens")]
     Token(TokenCommand),
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
+    #[command(subcommand, visible_alias = "nodes")]
+    Node(NodeCommand),
+    #[command(subcommand, visible_alias = "sessions")]
+    Session(SessionCommand),
+    #[command(subcommand, visible_alias = "spaces")]
+    Space(SpaceCommand),
     #[command(subcommand)]
     Mqtt(MqttCommand),
 }
@@ -121,6 +131,11 @@ async fn perform(cli: &Cli) -> Result<(), CliError> {
         Command::Broker(command) => session(cli)?.broker(command).await,
         Command::Operation(command) => session(cli)?.operation(command).await,
         Command::Token(command) => session(cli)?.token(command).await,
+        Command::Cluster(ClusterCommand::Recover(arguments)) => recover::run(arguments),
+        Command::Cluster(command) => session(cli)?.cluster(command).await,
+        Command::Node(command) => session(cli)?.node(command).await,
+        Command::Session(command) => session(cli)?.session(command).await,
+        Command::Space(command) => session(cli)?.space(command).await,
     }
 }
 

@@ -180,7 +180,7 @@ pub struct Log {
 
 /// What is logged by default: everything that an operator wants to know, and the storage's own words only if they are
 /// warnings.
-pub const DEFAULT_LOG_FILTER: &str = "info,openraft=warn,fjall=warn,lsm_tree=warn";
+pub const DEFAULT_LOG_FILTER: &str = "info,openraft=error,openraft::replication=off,fjall=warn,lsm_tree=warn";
 
 /// The form of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

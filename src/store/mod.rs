@@ -7,6 +7,7 @@
 //! no actor and no socket. Lock order: the catalog's lock before any lock of an [`replica::ApplyObserver`].
 
 pub mod catalog;
+mod cluster;
 mod duty;
 pub mod error;
 pub mod open;
@@ -15,13 +16,15 @@ pub mod sessions;
 pub mod wire;
 
 pub use catalog::{CatalogHandle, MutationContext, fresh_id};
+pub use cluster::recover;
 pub use error::{OpenError, StoreError};
 pub use open::{Store, StoreOptions, open};
 pub use replica::ApplyObserver;
 pub use rookery_cluster::{
-    AskError, Barrier, BoxFuture, EffectGuard, Effects, Lease, LinkLoad, LinkSource, Links, Member,
+    AskError, Barrier, BoxFuture, ClusterEvent, EffectGuard, Effects, Lease, LinkLoad, LinkSource, Links, Member,
     MemberRole, NoPeers, NodeState, NodeStatus, PeerOptions, PeerService, Standing,
 };
+pub use rookery_cluster::lease::now_ns;
 pub use sessions::{ChangedSubscriptions, OpenedSession};
 
 #[cfg(test)]

@@ -4,10 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use rookery_cluster::{
-    AskError, Barrier, Effects, Lease, Links, Member, Node, NodeOptions, NodeStatus, PeerService,
-    SnapshotError,
+    Barrier, Effects, Lease, Links, Node, NodeOptions, NodeStatus, PeerService, SnapshotError,
 };
 use tokio::sync::watch;
 
@@ -35,7 +33,7 @@ impl StoreOptions {
 
 /// The open store.
 pub struct Store {
-    node: Node<CatalogReplica>,
+    pub(super) node: Node<CatalogReplica>,
     catalog: CatalogHandle,
     effects: Arc<Effects>,
     _limits: Option<Background>,

@@ -14,6 +14,7 @@ use rookery_harness::{
     janitor,
     node::Node,
     ops,
+    packet::Connect,
     runtime::run,
 };
 
@@ -94,6 +95,31 @@ fn health_endpoints_answer() {
     assert_eq!(status, 200);
     assert!(body.lines().any(|line| line.starts_with("rookery_")), "metrics carry our prefix");
     assert_eq!(ops::get(node(), "/no/such/path").0, 404);
+}
+
+/// A node needs no cluster to start, only to serve.
+#[test]
+fn a_node_that_has_still_to_join_is_ready_to_be_asked_and_serves_nobody() {
+    let directory = janitor::new_directory("joining-");
+    let secret = directory.join("secret");
+    fs::write(&secret, "a secret of its cluster\n").expect("the directory is writable");
+    let secret = secret.display().to_string();
+    // Nobody listens at port 1.
+    let arguments = ["--peer", "127.0.0.1:0", "--join", "127.0.0.1:1", "--join-secret-file", &secret];
+    let node = Node::start_in(BINARY, &directory.join("data"), &arguments);
+    assert_ne!(node.address("peer").port(), 0, "its real address is printed");
+    let (status, body) = ops::get(&node, "/readyz");
+    assert_eq!(status, 503);
+    assert!(body.contains("[-] membership failed") && body.contains("[-] lease failed"), "{body}");
+    assert_eq!(ops::get(&node, "/livez").0, 200, "it must not be restarted for that");
+    run(async {
+        let mut client = Client::tcp(node.address("mqtt")).await;
+        assert_eq!(client.connect(&Connect::new("early")).await, 3, "server unavailable");
+    });
+    assert!(!node.data_directory().join("admin.token").exists(), "tokens are those of the cluster");
+    assert!(!node.data_directory().join("join.secret").exists(), "and so is the secret");
+    node.terminate();
+    assert_eq!(node.wait().code(), Some(0));
 }
 
 /// Runs `serve` to its end with a configuration file and further arguments.

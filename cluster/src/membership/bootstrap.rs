@@ -1,10 +1,11 @@
-//! Decides how a node with an empty data directory gets into a cluster: it founds one, joins one, or waits. Pure.
+//! Decides how a node with an empty data directory gets into a cluster: it founds one, joins one, or waits.
+//! Pure.
 //!
-//! A second cluster beside the first would split what must be one, so founding is for one case only: the expected number of
-//! nodes all answer, none belongs to a cluster, and each sees exactly the same nodes. Then the one with the lowest name
-//! founds and the others find its cluster when they ask it next. A node that was seen once is counted for as long as this
-//! process runs: were it forgotten, the rest could found while it has founded already. Whoever meets a member of a cluster
-//! joins it and founds nothing.
+//! A second cluster beside the first would split what must be one, so founding is for one case only: the
+//! expected number of nodes all answer, none belongs to a cluster, and each sees exactly the same nodes. Then
+//! the one with the lowest name founds and the others find its cluster when they ask it next. A node that was
+//! seen once is counted for as long as this process runs: were it forgotten, the rest could found while it
+//! has founded already. Whoever meets a member of a cluster joins it and founds nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

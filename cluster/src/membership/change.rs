@@ -1,8 +1,9 @@
 //! Changes of the membership, made by the leader: one at a time, each followed to its final configuration.
 //!
-//! A change may be cut off anywhere by the loss of the leader. What it leaves behind is one of two things, and the next
-//! leader finishes either before it does anything else ([`Changer::tidy`]): a configuration of two sets of voters, or a
-//! member whose identifier was given up for ever. The removal of a node begins with the latter for this reason.
+//! A change may be cut off anywhere by the loss of the leader. What it leaves behind is one of two things,
+//! and the next leader finishes either before it does anything else ([`Changer::tidy`]): a configuration of
+//! two sets of voters, or a member whose identifier was given up for ever. The removal of a node begins with
+//! the latter for this reason.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -25,6 +26,7 @@ use crate::pki::{Credentials, PeerIdentity};
 use crate::place::Place;
 use crate::raft::{Payload, Peer, Raft};
 use crate::record::{AdmitNode, Batch, RemoveNode, SystemChange, SystemCommand};
+use crate::view::lost_quorum;
 
 /// A change that takes longer is given up; the next leader or attempt finishes it.
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -194,7 +196,8 @@ impl Changer {
         is_leading(&metrics) && (removed || is_joint(&metrics) || situation.next_promotion(wanted).is_some())
     }
 
-    /// Admits a node that has proven the join secret: gives it an identifier and a certificate, and sends it the log.
+    /// Admits a node that has proven the join secret: gives it an identifier and a certificate, and sends it
+    /// the log.
     pub(crate) async fn admit(&self, request: JoinRequest) -> Result<JoinResponse, ChangeError> {
         self.change(async {
             let leading = self.leading().await?;
@@ -228,7 +231,8 @@ impl Changer {
         .await
     }
 
-    /// Removes members that are gone and whose name the joining node has: an empty directory under an old name.
+    /// Removes members that are gone and whose name the joining node has: an empty directory under an old
+    /// name.
     async fn replace_namesakes(
         &self,
         leading: Leading,
@@ -364,6 +368,10 @@ impl Changer {
         if !is_leader(&seen) {
             let leader = seen.current_leader.filter(|leader| *leader != self.node_id());
             return Err(ChangeError::NotLeader { leader });
+        }
+        if lost_quorum(&seen) {
+            // Who is registered says nothing then: nobody can be given up any more.
+            return Err(ChangeError::Unavailable("the leader hears from no quorum of voters".to_owned()));
         }
         self.final_voters(&raft).await?;
         let seen = raft.metrics().borrow().clone();

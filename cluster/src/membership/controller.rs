@@ -1,5 +1,5 @@
-//! What happens to the membership without an operator: unfinished changes are finished, learners become voters, and a
-//! member that was started with another name or address tells the others.
+//! What happens to the membership without an operator: unfinished changes are finished, learners become
+//! voters, and a member that was started with another name or address tells the others.
 
 use std::time::Duration;
 

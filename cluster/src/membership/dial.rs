@@ -1,4 +1,5 @@
-//! Calls a node of which nothing but an address is known: by TLS without a check of its certificate, see [`super::proof`].
+//! Calls a node of which nothing but an address is known: by TLS without a check of its certificate, see
+//! [`super::proof`].
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -80,7 +81,7 @@ impl Dialer {
             self.secret.verify_hello_response(binding, &nonce, &response)?;
             Ok(response)
         };
-        timeout(HELLO_TIMEOUT, ask).await.unwrap_or(Err(DialError::Timeout(HELLO_TIMEOUT)))
+        timeout(HELLO_TIMEOUT, Box::pin(ask)).await.unwrap_or(Err(DialError::Timeout(HELLO_TIMEOUT)))
     }
 
     /// Asks to become a member. The answer is proven.
@@ -97,7 +98,7 @@ impl Dialer {
             self.secret.verify_join_response(binding, &nonce, &response)?;
             Ok(response)
         };
-        timeout(JOIN_TIMEOUT, ask).await.unwrap_or(Err(DialError::Timeout(JOIN_TIMEOUT)))
+        timeout(JOIN_TIMEOUT, Box::pin(ask)).await.unwrap_or(Err(DialError::Timeout(JOIN_TIMEOUT)))
     }
 
     async fn connect(

@@ -1,5 +1,5 @@
-//! Answers nodes that have no certificate: who is here, and may I join. All they can do without the join secret is to
-//! be refused, slowly.
+//! Answers nodes that have no certificate: who is here, and may I join. All they can do without the join
+//! secret is to be refused, slowly.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};

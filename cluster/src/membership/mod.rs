@@ -1,9 +1,10 @@
 //! Who belongs to the cluster, and how that changes.
 //!
-//! A node with an empty data directory gets its place in [`obtain`]: [`bootstrap`] decides whether it founds or joins, [`dial`]
-//! asks others and [`introduction`] answers them, all by the join secret ([`proof`]). As a member it has a [`service`] that
-//! takes changes and sends them on to the leader, which makes them ([`change`], [`transfer`]) as far as the [`rules`] allow. The
-//! [`controller`] makes those that need no operator.
+//! A node with an empty data directory gets its place in [`obtain`]: [`bootstrap`] decides whether it founds
+//! or joins, [`dial`] asks others and [`introduction`] answers them, all by the join secret ([`proof`]). As a
+//! member it has a [`service`] that takes changes and sends them on to the leader, which makes them
+//! ([`change`], [`transfer`]) as far as the [`rules`] allow. The [`controller`] makes those that need no
+//! operator.
 
 mod bootstrap;
 mod change;
@@ -125,8 +126,8 @@ pub enum MembershipError {
         /// The rule.
         reason: String,
     },
-    /// There is no leader, it cannot be reached, or it could not complete the change in time; the reason says whether
-    /// the change may still take effect.
+    /// There is no leader, it cannot be reached, or it could not complete the change in time; the reason says
+    /// whether the change may still take effect.
     #[error("not possible now: {reason}")]
     Unavailable {
         /// What is in the way.

@@ -25,8 +25,8 @@ const REPORT: Duration = Duration::from_secs(10);
 /// Members that are asked for admission in one attempt, those included to which others point.
 const ASKED_MAX: usize = 16;
 
-/// Gets this node into a cluster. Returns its credentials, not on disk yet, when it is a member, however long that takes.
-/// A founder has the identifier [`FOUNDER_NODE_ID`].
+/// Gets this node into a cluster. Returns its credentials, not on disk yet, when it is a member, however long
+/// that takes. A founder has the identifier [`FOUNDER_NODE_ID`].
 ///
 /// # Errors
 /// When the data directory cannot be written, or no key can be made.

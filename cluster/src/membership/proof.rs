@@ -1,10 +1,11 @@
 //! Proof that both ends of a connection know the join secret.
 //!
-//! A node that wants to join cannot know the certificate of the node it asks, so it accepts any and relies on this proof
-//! instead. Each message carries HMAC-SHA-256 under the secret over everything it says, over the asker's nonce and over
-//! the channel binding: key material exported from the TLS session (RFC 5705, RFC 9266), equal at its two ends and
-//! different in every other session. So a man in the middle, who has two sessions, can pass on neither question nor
-//! answer, nothing that was recorded can be used again, and the secret itself is never sent.
+//! A node that wants to join cannot know the certificate of the node it asks, so it accepts any and relies on
+//! this proof instead. Each message carries HMAC-SHA-256 under the secret over everything it says, over the
+//! asker's nonce and over the channel binding: key material exported from the TLS session (RFC 5705, RFC
+//! 9266), equal at its two ends and different in every other session. So a man in the middle, who has two
+//! sessions, can pass on neither question nor answer, nothing that was recorded can be used again, and the
+//! secret itself is never sent.
 
 use hmac::{Hmac, KeyInit, Mac};
 use rookery_proto::rookery::cluster::v1::{

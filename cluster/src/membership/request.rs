@@ -1,8 +1,8 @@
 //! The identifier of this node's request to join, kept on disk until the node is a member.
 //!
-//! A node that is cut off while it joins asks again with the same identifier and gets the same Raft identifier, so none
-//! is lost. Before the node runs for the first time the file is removed for good: an empty log under a Raft
-//! identifier that has voted could elect two leaders, so nothing may lead back to it.
+//! A node that is cut off while it joins asks again with the same identifier and gets the same Raft
+//! identifier, so none is lost. Before the node runs for the first time the file is removed for good: an
+//! empty log under a Raft identifier that has voted could elect two leaders, so nothing may lead back to it.
 
 use std::path::{Path, PathBuf};
 

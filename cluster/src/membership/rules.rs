@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A learner that is further behind than this many log entries does not become a voter: until it has caught up, the
-/// quorum would rest on the others alone.
+/// A learner that is further behind than this many log entries does not become a voter: until it has caught
+/// up, the quorum would rest on the others alone.
 pub(crate) const PROMOTION_LAG_MAX: u64 = 500;
 /// Most voters. More make each commit slower and lose nothing less.
 pub(crate) const VOTERS_MAX: usize = 5;
@@ -39,7 +39,8 @@ pub(crate) enum Refusal {
     #[error("node {0} is the leader; transfer leadership to another voter first")]
     Leader(u64),
     #[error(
-        "without node {node_id} only {healthy} of {voters} voters would be reachable, and {needed} must be; bring nodes back or add voters first"
+        "without node {node_id} only {healthy} of {voters} voters would be reachable, and {needed} must be; \
+         bring nodes back or add voters first"
     )]
     QuorumWouldBeLost { node_id: u64, healthy: usize, voters: usize, needed: usize },
     #[error("only {healthy} of {voters} voters are reachable, and a change needs {needed}")]
@@ -51,7 +52,8 @@ pub(crate) enum Refusal {
     #[error("node {0} does not serve at present; it must be reachable and have registered")]
     NotRegistered(u64),
     #[error(
-        "node {node_id} lacks {lag} log entries, at most {PROMOTION_LAG_MAX} are allowed; wait until it has caught up"
+        "node {node_id} lacks {lag} log entries, at most {PROMOTION_LAG_MAX} are allowed; \
+         wait until it has caught up"
     )]
     LagTooLarge { node_id: u64, lag: u64 },
     #[error("the leader has heard nothing of the log of node {0}; wait until it has caught up")]
@@ -63,7 +65,7 @@ pub(crate) enum Refusal {
 /// What the operator should know although the change is made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Warning {
-    #[error("{voters} voters survive the loss of no more nodes than {} do; an odd number is better", voters - 1)]
+    #[error("{voters} voters survive no more losses than {} do; an odd number is better", voters - 1)]
     EvenVoters { voters: usize },
 }
 
@@ -158,7 +160,10 @@ impl Situation {
         if node_id == self.leader {
             return Ok(false);
         }
-        self.is_fit(node_id)?;
+        // A leader that was elected a moment ago knows of nobody's log; it waits for that.
+        if !self.is_healthy(node_id) {
+            return Err(Refusal::NotRegistered(node_id));
+        }
         Ok(true)
     }
 

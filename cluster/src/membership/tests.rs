@@ -14,7 +14,7 @@ use tonic::Code;
 use tonic::service::Routes;
 use zeroize::Zeroizing;
 
-use super::bootstrap::{Label, Myself};
+use super::bootstrap::{Decision, Label, Myself};
 use super::dial::{DialError, Dialer};
 use super::introduction::{Host, Introducer};
 use super::obtain::obtain_identity;
@@ -190,7 +190,7 @@ async fn nobody_founds_while_the_founder_is_away() {
     drop(a);
     let waits = |peer: &Peer| {
         let decision = peer.introducer.board(|board| board.decide(tokio::time::Instant::now()));
-        matches!(decision, super::bootstrap::Decision::Wait(reason) if reason.contains("no answer any more from a"))
+        matches!(decision, Decision::Wait(reason) if reason.contains("no answer any more from a"))
     };
     until(|| waits(&b) && waits(&c)).await;
     assert!(!joins_b.is_finished() && !joins_c.is_finished());

@@ -1,12 +1,13 @@
 //! Hands leadership over without the pause of an election by timeout.
 //!
-//! The Raft library of this version has no transfer. A voter that is asked for its vote while it still hears from a leader
-//! refuses, for as long as the leader's lease in its view lasts, so the successor must end that first. It does so with a call
-//! that is allowed at any time: a node that meets the vote of a later term in any message adopts it, and with that no
-//! longer follows the old leader. The message is an append of nothing behind an entry that nobody has, so it is answered
-//! with a conflict and changes no log. Its vote is not committed: it makes nobody leader and counts for nothing but
-//! the term. The election that follows is an ordinary one, with the comparison of logs and votes that are on disk
-//! before they are answered. Should the successor die in between, the others elect after their usual timeout.
+//! The Raft library of this version has no transfer. A voter that is asked for its vote while it still hears
+//! from a leader refuses, for as long as the leader's lease in its view lasts, so the successor must end that
+//! first. It does so with a call that is allowed at any time: a node that meets the vote of a later term in
+//! any message adopts it, and with that no longer follows the old leader. The message is an append of nothing
+//! behind an entry that nobody has, so it is answered with a conflict and changes no log. Its vote is not
+//! committed: it makes nobody leader and counts for nothing but the term. The election that follows is an
+//! ordinary one, with the comparison of logs and votes that are on disk before they are answered. Should the
+//! successor die in between, the others elect after their usual timeout.
 
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use rookery_proto::rookery::cluster::v1::{AppendEntriesRequest, LogId, TakeOverR
 use tokio::time::timeout;
 
 use super::change::{ChangeError, Changer, unconfirmed, voters, wait_for};
-use super::rules::Refusal;
+use super::rules::{PROMOTION_LAG_MAX, Refusal};
 use crate::generation::Metrics;
 use crate::network::Purpose;
 use crate::raft::Raft;
@@ -27,7 +28,7 @@ const CATCH_UP: Duration = Duration::from_secs(2);
 /// Time for one voter to learn of the new term.
 const STEP_DOWN: Duration = Duration::from_millis(500);
 /// Time for the election.
-const ELECTION: Duration = Duration::from_secs(3);
+const ELECTION: Duration = Duration::from_secs(2);
 /// Time for a node to show that it lives.
 const PROBE: Duration = Duration::from_secs(1);
 
@@ -40,9 +41,10 @@ impl Changer {
                 return Ok(());
             }
             tracing::info!(node_id, "leadership is transferred");
+            caught_up(&leading.raft, node_id, PROMOTION_LAG_MAX).await?;
             // Until this ends no command enters the log, so that there is an end of it to catch up with.
             let _paused = self.proposals.hold().await;
-            let request = caught_up(&leading.raft, node_id).await?;
+            let request = caught_up(&leading.raft, node_id, 0).await?;
             let channel = self.channels.channel(node_id, Purpose::Raft);
             let channel = channel.map_err(|error| ChangeError::Unavailable(error.to_string()))?;
             let asked =
@@ -90,7 +92,8 @@ impl Changer {
         asked.is_ok_and(|answer| answer.is_ok())
     }
 
-    /// Tells the other voters that a later term has begun, so that they do not hold on to the leader of `term`.
+    /// Tells the other voters that a later term has begun, so that they do not hold on to the leader of
+    /// `term`.
     async fn end_term(&self, raft: &Raft, term: u64) {
         let vote = VoteId { term: term + 1, node_id: self.node_id(), committed: false };
         let nowhere = LogId { term: term + 1, leader_id: self.node_id(), index: u64::MAX };
@@ -113,13 +116,15 @@ impl Changer {
     }
 }
 
-/// Waits until the successor holds the whole log of this leader, and says which that is.
-async fn caught_up(raft: &Raft, node_id: u64) -> Result<TakeOverRequest, ChangeError> {
+/// Waits until the successor lacks no more than `lag_max` entries of this leader's log, and says where the
+/// log ends.
+async fn caught_up(raft: &Raft, node_id: u64, lag_max: u64) -> Result<TakeOverRequest, ChangeError> {
     let lag = |seen: &Metrics| {
         let matched = seen.replication.as_ref()?.get(&node_id)?.as_ref()?.index;
         Some(seen.last_log_index.unwrap_or_default().saturating_sub(matched))
     };
-    let Some(seen) = wait_for(raft, CATCH_UP, |seen| lag(seen) == Some(0)).await else {
+    let Some(seen) = wait_for(raft, CATCH_UP, |seen| lag(seen).is_some_and(|lag| lag <= lag_max)).await
+    else {
         return Err(match lag(&raft.metrics().borrow()) {
             Some(lag) => Refusal::LagTooLarge { node_id, lag }.into(),
             None => Refusal::LagUnknown(node_id).into(),

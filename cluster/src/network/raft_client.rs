@@ -45,6 +45,8 @@ pub(crate) struct RaftClients {
 pub(crate) struct RaftPeer {
     channels: Channels,
     target: u64,
+    /// Whether the last call to replicate was answered.
+    is_reached: bool,
 }
 
 /// Why a call failed.
@@ -62,7 +64,7 @@ impl RaftNetworkFactory<TypeConfig> for RaftClients {
     type Network = RaftPeer;
 
     async fn new_client(&mut self, target: u64, _peer: &Peer) -> RaftPeer {
-        RaftPeer { channels: self.channels.clone(), target }
+        RaftPeer { channels: self.channels.clone(), target, is_reached: true }
     }
 }
 
@@ -85,6 +87,20 @@ impl RaftPeer {
         Ok(convert::append_answer(answer.into_inner())?)
     }
 
+    /// Tells operators once that a member is out of reach, and once that it is back.
+    fn note_reached(&mut self, failure: Option<&dyn std::error::Error>) {
+        match failure {
+            Some(error) if self.is_reached => {
+                tracing::warn!(node_id = self.target, %error, "a member is out of reach of replication");
+            }
+            None if !self.is_reached => {
+                tracing::info!(node_id = self.target, "a member is back in reach of replication");
+            }
+            _ => {}
+        }
+        self.is_reached = failure.is_none();
+    }
+
     async fn ask_vote(&self, request: &VoteRequest<u64>) -> Result<VoteResponse<u64>, Failure> {
         let answer = self.client(Purpose::Raft)?.vote(convert::vote_request_message(request)).await?;
         Ok(convert::vote_answer(answer.into_inner())?)
@@ -102,10 +118,19 @@ impl RaftNetwork<TypeConfig> for RaftPeer {
         let count = request.entries.len() as u64;
         let patience = option.hard_ttl().mul_f64(0.9);
         match timeout(patience, self.append(&request)).await {
-            Ok(answer) => answer.map_err(|failure| unreachable(&failure)),
+            Ok(Ok(answer)) => {
+                self.note_reached(None);
+                Ok(answer)
+            }
+            Ok(Err(failure)) => {
+                self.note_reached(Some(&failure));
+                Err(unreachable(&failure))
+            }
             Err(_elapsed) if count > 1 => Err(PayloadTooLarge::new_entries_hint(count / 2).into()),
             Err(_elapsed) => {
-                Err(RPCError::Network(NetworkError::new(&io::Error::from(io::ErrorKind::TimedOut))))
+                let late = io::Error::from(io::ErrorKind::TimedOut);
+                self.note_reached(Some(&late));
+                Err(RPCError::Network(NetworkError::new(&late)))
             }
         }
     }

@@ -285,6 +285,24 @@ async fn a_node_that_ran_alone_gets_peers_later() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_follower_hears_that_its_leaders_disk_is_full() {
+    let mut machines = Machines::three().await;
+    let leader = machines.leader().await;
+    let follower = leader % 3 + 1;
+    machines.write(follower, 1).await;
+    machines.set_free(leader, 0);
+    let mut status = machines.node(leader).status();
+    patiently(status.wait_for(|status| status.state == NodeState::StorageFull)).await.unwrap();
+    let refused = patiently(machines.node(follower).propose(command(follower, 2, 16))).await;
+    let (reason, outcome) = (UnavailableReason::DiskFull, CommandOutcome::NotApplied);
+    assert_eq!(refused, Err(ProposeError::Unavailable { reason, outcome }));
+    machines.set_free(leader, u64::MAX);
+    machines.write(follower, 3).await;
+    assert_eq!(machines.journal(follower).of(follower), [1, 3]);
+    machines.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_follower_that_was_cut_off_does_not_depose_the_leader_when_it_returns() {
     let mut machines = Machines::three().await;
     let leader = machines.leader().await;

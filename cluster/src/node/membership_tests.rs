@@ -1,5 +1,4 @@
-//! Clusters of nodes in one process: founding, joining, changes of the membership. Leases are another matter: here a node
-//! serves as soon as it is a member, and is given up by the test.
+//! Clusters of nodes in one process: founding, joining, changes of the membership.
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -9,10 +8,7 @@ use zeroize::Zeroizing;
 
 use super::tests::Counter;
 use super::*;
-use crate::nodes::last_epoch;
 use crate::peer::{MemberRole, NoPeers};
-use crate::proposer::Origin;
-use crate::record::{GiveUpNode, RegisterNode, SystemChange};
 use crate::recover::unsafe_new_cluster;
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -22,7 +18,6 @@ struct Peer {
     node: Node<Counter>,
     counter: Arc<Counter>,
     name: String,
-    serving: JoinHandle<()>,
 }
 
 fn listener() -> (std::net::TcpListener, String) {
@@ -52,26 +47,7 @@ async fn start(
     });
     let counter = Arc::new(Counter::default());
     let node = Node::start(options, Arc::clone(&counter), Effects::new(), Arc::new(NoPeers)).await.unwrap();
-    let serving = tokio::spawn(serve(Arc::clone(&node.shared)));
-    Peer { node, counter, name: name.to_owned(), serving }
-}
-
-/// Registers the node as soon as that is possible.
-async fn serve(shared: Arc<Shared<Counter>>) {
-    let mut tick = tokio::time::interval(Duration::from_millis(50));
-    loop {
-        tick.tick().await;
-        let Some(place) = shared.place.get() else { continue };
-        let Origin { node_id, incarnation } = place.origin;
-        let nodes = shared.machine.nodes();
-        let known = nodes.get(node_id);
-        if known.is_some_and(|node| node.removed || node.incarnation == incarnation) {
-            continue;
-        }
-        let after_epoch = known.map_or(0, last_epoch);
-        let register = SystemChange::Register(RegisterNode { node_id, incarnation, after_epoch });
-        let _later = shared.system_proposer().propose_system(register).await;
-    }
+    Peer { node, counter, name: name.to_owned() }
 }
 
 impl Peer {
@@ -80,7 +56,6 @@ impl Peer {
     }
 
     async fn end(self) {
-        self.serving.abort();
         self.node.shutdown().await;
     }
 
@@ -119,11 +94,10 @@ impl Peer {
         self.counter.0.load(Ordering::SeqCst)
     }
 
-    /// What liveness does with a node that is gone.
-    async fn give_up(&self, node_id: u64) {
-        let epoch = self.node.shared.machine.nodes().epoch(node_id).unwrap();
-        let gone = SystemChange::GiveUp(GiveUpNode { node_id, epoch, ..GiveUpNode::default() });
-        self.node.shared.system_proposer().propose_system(gone).await.unwrap();
+    /// Waits until the others have given the node up.
+    async fn gives_up(&self, node_id: u64) {
+        let is_gone = || self.node.shared.machine.nodes().epoch(node_id).is_none();
+        until(&format!("{node_id} is given up"), is_gone).await;
     }
 }
 
@@ -188,7 +162,8 @@ async fn three_nodes_form_one_cluster_and_a_fourth_learns() {
     let refused = peers[2].node.promote(9).await.unwrap_err();
     assert!(refused.to_string().contains("node 9 is not a member"), "{refused}");
 
-    // Its request to join, shown again by an empty directory: the identifier has voted and is not given a second time.
+    // Its request to join, shown again by an empty directory: the identifier has voted and is not given a
+    // second time.
     let used = fourth.node.shared.machine.nodes().get(4).unwrap().request_id.clone();
     let empty = tempfile::tempdir().unwrap();
     std::fs::write(empty.path().join("join.request"), &used).unwrap();
@@ -218,7 +193,7 @@ async fn three_nodes_form_one_cluster_and_a_fourth_learns() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn leadership_moves_while_commands_flow_and_the_old_leader_can_be_removed() {
-    let (peers, _dirs) = three().await;
+    let (mut peers, _dirs) = three().await;
     let first = peers[0].leader().unwrap();
     let by_id = |node_id: u64| peers.iter().find(|peer| peer.id() == node_id).unwrap();
     let stop = Arc::new(AtomicBool::new(false));
@@ -259,18 +234,24 @@ async fn leadership_moves_while_commands_flow_and_the_old_leader_can_be_removed(
     assert!(refused.to_string().contains("transfer leadership"), "{refused}");
     let heir = [1, 2, 3].into_iter().find(|node_id| *node_id != leader).unwrap();
     by_id(leader).node.transfer_leader(heir).await.unwrap();
+    let other = [1, 2, 3].into_iter().find(|node_id| ![leader, heir].contains(node_id)).unwrap();
+    let place = peers.iter().position(|peer| peer.id() == other).unwrap();
+    peers.remove(place).end().await;
+    let by_id = |node_id: u64| peers.iter().find(|peer| peer.id() == node_id).unwrap();
+    by_id(heir).gives_up(other).await;
+    // Of three voters one is gone: the second must stay, and the one that is gone leads nobody.
+    let refused = by_id(leader).node.remove(leader).await.unwrap_err();
+    assert!(refused.to_string().contains("only 1 of 2 voters would be reachable"), "{refused}");
+    let refused = by_id(leader).node.transfer_leader(other).await.unwrap_err();
+    assert!(refused.to_string().contains("does not serve"), "{refused}");
+    by_id(leader).node.remove(other).await.unwrap();
     by_id(heir).node.remove(leader).await.unwrap();
-    let rest: Vec<u64> = [1, 2, 3].into_iter().filter(|node_id| *node_id != leader).collect();
-    by_id(heir).has_roles(&rest, &[]).await;
+    by_id(heir).has_roles(&[heir], &[]).await;
     by_id(heir).propose().await;
-    let other = *rest.iter().find(|node_id| **node_id != heir).unwrap();
-    let refused = by_id(other).node.transfer_leader(leader).await.unwrap_err();
+    let refused = by_id(heir).node.remove(heir).await.unwrap_err();
+    assert!(refused.to_string().contains("the last voter"), "{refused}");
+    let refused = by_id(heir).node.transfer_leader(leader).await.unwrap_err();
     assert!(refused.to_string().contains("was removed"), "{refused}");
-    by_id(other).give_up(other).await;
-    // Of two voters one is not there: nothing that needs it is begun.
-    for refused in [by_id(heir).node.remove(other).await, by_id(heir).node.transfer_leader(other).await] {
-        assert!(matches!(refused, Err(MembershipError::Refused { .. })), "{refused:?}");
-    }
     for peer in peers {
         peer.end().await;
     }
@@ -291,7 +272,7 @@ async fn an_empty_directory_under_an_old_name_is_a_new_node() {
     assert_eq!(new.id(), 0);
     peers[0].node.transfer_leader(peers[0].id()).await.unwrap();
     third.end().await;
-    peers[0].give_up(old).await;
+    peers[0].gives_up(old).await;
     new.is_member().await;
     assert_eq!(new.id(), 4);
     assert!(!dir.path().join("join.request").exists());
@@ -362,7 +343,8 @@ async fn one_survivor_becomes_a_new_cluster_that_shuts_the_old_one_out() {
     assert_eq!(alone.node.status().borrow().cluster_id, recovered.cluster_id);
     let nodes = alone.node.shared.machine.nodes();
     assert!(nodes.is_removed(1) && nodes.is_removed(2) && nodes.is_removed(old_id));
-    // The others go on as the old cluster; an empty directory joins the new one with an identifier of its own.
+    // The others go on as the old cluster; an empty directory joins the new one with an identifier of its
+    // own.
     assert!(peers[0].count() == all);
     let empty = tempfile::tempdir().unwrap();
     let joined = join("d", empty.path(), &alone).await;

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use openraft::ServerState;
@@ -11,6 +13,7 @@ use tokio::time::{Instant, interval, timeout};
 use zeroize::Zeroizing;
 
 use super::*;
+use crate::disk::{DiskProbe, DiskSpace};
 use crate::peer::BoxFuture;
 use crate::peer::LinkSource;
 use crate::pki::{Authority, NodeKey, PeerIdentity};
@@ -133,8 +136,19 @@ pub(super) fn certify(founder: &Credentials, cluster_id: &str, node_id: u64) -> 
     Credentials::new(authority, &certificate, key.pem()).unwrap()
 }
 
+/// A disk with as much space as the test says.
+#[derive(Clone)]
+struct Told(Arc<AtomicU64>);
+
+impl DiskProbe for Told {
+    fn measure(&self, _path: &Path) -> std::io::Result<DiskSpace> {
+        Ok(DiskSpace { free_bytes: self.0.load(Ordering::SeqCst), total_bytes: u64::MAX })
+    }
+}
+
 pub(super) struct Machines {
     dir: TempDir,
+    disks: BTreeMap<u64, Told>,
     pub(super) founder: Credentials,
     addresses: BTreeMap<u64, String>,
     running: BTreeMap<u64, (Node<Journal>, Arc<Journal>)>,
@@ -148,7 +162,8 @@ impl Machines {
             Credentials::found(&PeerIdentity { cluster_id: CLUSTER.to_owned(), node_id: 1 }).unwrap();
         let dir = tempfile::tempdir().unwrap();
         let (addresses, running) = (BTreeMap::new(), BTreeMap::new());
-        let mut machines = Machines { dir, founder, addresses, running, kept_entries: 256 };
+        let disks = BTreeMap::new();
+        let mut machines = Machines { dir, disks, founder, addresses, running, kept_entries: 256 };
         for node_id in 1..=3 {
             let credentials = certify(&machines.founder, CLUSTER, node_id);
             let data_dir = DataDir::lock(&machines.dir.path().join(node_id.to_string())).unwrap();
@@ -170,7 +185,9 @@ impl Machines {
     /// Starts a node that does not run; it keeps its address.
     pub(super) async fn start(&mut self, node_id: u64) {
         let mut options = NodeOptions::new(self.dir.path().join(node_id.to_string()));
-        options.reserve_bytes = Some(0);
+        options.reserve_bytes = Some(1024);
+        let disk = self.disks.entry(node_id).or_insert_with(|| Told(Arc::new(AtomicU64::new(u64::MAX))));
+        options.disk_probe = Arc::new(disk.clone());
         options.node_name = format!("n{node_id}");
         options.kept_entries = self.kept_entries;
         options.peers = Some(peers(&self.addresses[&node_id]));
@@ -178,6 +195,11 @@ impl Machines {
         let node = Node::start(options, Arc::clone(&journal), Effects::new(), Arc::new(Echo)).await.unwrap();
         self.addresses.insert(node_id, node.peer_address().unwrap().to_string());
         self.running.insert(node_id, (node, journal));
+    }
+
+    /// Says how much space the disk of a node has.
+    pub(super) fn set_free(&self, node_id: u64, bytes: u64) {
+        self.disks[&node_id].0.store(bytes, Ordering::SeqCst);
     }
 
     pub(super) async fn kill(&mut self, node_id: u64) {

@@ -118,13 +118,17 @@ impl<T: Send + 'static> Driver<T> {
         } else {
             (self.window.expire(now), UnavailableReason::TimedOut)
         };
-        for GivenUp { start, end, was_sent } in given_up {
-            let outcome = if was_sent { CommandOutcome::Unknown } else { CommandOutcome::NotApplied };
-            self.pending.fail(start, end, &ProposeError::Unavailable { reason, outcome });
-        }
+        self.answer(given_up, reason);
         if let Some(before) = now.checked_sub(COMMAND_MAX) {
             let (reason, outcome) = (UnavailableReason::TimedOut, CommandOutcome::NotApplied);
             self.queue.expire(before, &ProposeError::Unavailable { reason, outcome });
+        }
+    }
+
+    fn answer(&self, given_up: Vec<GivenUp>, reason: UnavailableReason) {
+        for GivenUp { start, end, may_be_in_log } in given_up {
+            let outcome = if may_be_in_log { CommandOutcome::Unknown } else { CommandOutcome::NotApplied };
+            self.pending.fail(start, end, &ProposeError::Unavailable { reason, outcome });
         }
     }
 
@@ -171,6 +175,11 @@ impl<T: Send + 'static> Driver<T> {
             Event::Committed { first_sequence } => {
                 self.window.committed(first_sequence);
                 self.retry_delay = RETRY_MIN;
+            }
+            Event::Full => {
+                let refused = self.window.refused();
+                self.answer(refused, UnavailableReason::DiskFull);
+                self.lose("the leader's disk is full");
             }
             Event::Lost { reason } => self.lose(&reason),
         }

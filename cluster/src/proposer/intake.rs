@@ -38,7 +38,17 @@ impl Intake {
         while is_reading || !writes.is_empty() {
             tokio::select! {
                 request = requests.message(), if is_reading && writes.len() < WINDOW_ENTRIES => match request {
-                    Ok(Some(request)) => writes.push_back(self.append(request).await),
+                    Ok(Some(request)) => {
+                        let first_sequence = request.first_sequence;
+                        match self.batch(request) {
+                            Ok(batch) => writes.push_back(self.append(first_sequence, batch).await),
+                            // Nothing behind it is taken: the sender relies on that.
+                            Err(refused) => {
+                                is_reading = false;
+                                writes.push_back(std::future::ready(Err(refused)).boxed());
+                            }
+                        }
+                    }
                     // The sender has gone; what it sent so far still gets its answers, if anybody reads them.
                     Ok(None) | Err(_) => is_reading = false,
                 },
@@ -54,12 +64,7 @@ impl Intake {
     }
 
     /// Hands a batch to the Raft core and returns the future of its answer.
-    async fn append(&self, request: ProposeRequest) -> BoxFuture<'static, Answer> {
-        let first_sequence = request.first_sequence;
-        let batch = match self.batch(request) {
-            Ok(batch) => batch,
-            Err(status) => return std::future::ready(Err(status)).boxed(),
-        };
+    async fn append(&self, first_sequence: u64, batch: Batch) -> BoxFuture<'static, Answer> {
         let open = self.proposals.pass().await;
         let sent = self.raft.client_write_ff(Payload(Arc::new(batch))).await;
         drop(open);

@@ -11,6 +11,7 @@ use rookery_proto::rookery::cluster::v1::{ProposeRequest, ProposeResponse};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::Code;
 
 use super::Origin;
 use super::window::Sending;
@@ -57,6 +58,8 @@ pub(crate) enum Event {
     Opened,
     /// The batch that begins with this sequence is committed.
     Committed { first_sequence: u64 },
+    /// The leader's disk is full: it has not taken the first batch that is not committed, nor any behind it.
+    Full,
     /// The lane is of no use any more. What was sent may be in the log.
     Lost { reason: String },
 }
@@ -166,6 +169,7 @@ fn remote(
         Ok(response) => {
             let answers = response.into_inner().map(|answer| match answer {
                 Ok(answer) => verdict(answer),
+                Err(status) if status.code() == Code::ResourceExhausted => Event::Full,
                 Err(status) => Event::Lost { reason: status.message().to_owned() },
             });
             let end = stream::iter([Event::Lost { reason: "the stream ended".to_owned() }]);

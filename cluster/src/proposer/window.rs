@@ -26,7 +26,7 @@ struct Outstanding {
     since: Instant,
     /// Whether it is on its way on the present lane.
     is_sent: bool,
-    /// Whether it was ever on its way, so that it may be in the log.
+    /// Whether it was on its way on an earlier lane, and may be in the log by that.
     was_sent: bool,
     is_committed: bool,
 }
@@ -46,8 +46,8 @@ pub(crate) struct GivenUp {
     /// Sequences of its commands, from the first to behind the last.
     pub(crate) start: u64,
     pub(crate) end: u64,
-    /// Whether it may be in the log.
-    pub(crate) was_sent: bool,
+    /// Whether it may take effect all the same.
+    pub(crate) may_be_in_log: bool,
 }
 
 impl Outstanding {
@@ -56,7 +56,7 @@ impl Outstanding {
     }
 
     fn given_up(&self) -> GivenUp {
-        GivenUp { start: self.first_sequence, end: self.end(), was_sent: self.was_sent }
+        GivenUp { start: self.first_sequence, end: self.end(), may_be_in_log: self.was_sent || self.is_sent }
     }
 }
 
@@ -91,8 +91,21 @@ impl Window {
     /// Everything is to be sent again.
     pub(crate) fn rewind(&mut self) {
         for batch in &mut self.batches {
+            batch.was_sent |= batch.is_sent;
             (batch.is_sent, batch.is_committed) = (false, false);
         }
+    }
+
+    /// The leader has refused the first batch that is not committed, and with it all that follow. Gives them up.
+    pub(crate) fn refused(&mut self) -> Vec<GivenUp> {
+        let refused = self.batches.iter_mut().filter(|batch| !batch.is_committed);
+        let given_up = refused.map(|batch| {
+            batch.is_sent = false;
+            batch.given_up()
+        });
+        let given_up = given_up.collect();
+        self.batches.retain(|batch| batch.is_committed);
+        given_up
     }
 
     /// The next batch to send, which counts as sent from now on.
@@ -103,7 +116,7 @@ impl Window {
             None => self.settled.min(self.batches[place].first_sequence - 1),
         };
         let batch = &mut self.batches[place];
-        (batch.is_sent, batch.was_sent) = (true, true);
+        batch.is_sent = true;
         Some(Sending {
             after_sequence,
             first_sequence: batch.first_sequence,
@@ -181,16 +194,28 @@ mod tests {
         let now = Instant::now();
         window.committed(6);
         let late = window.expire(now + COMMAND_MAX + Duration::from_secs(1));
-        assert_eq!(late, [GivenUp { start: 3, end: 6, was_sent: true }]);
+        assert_eq!(late, [GivenUp { start: 3, end: 6, may_be_in_log: true }]);
         window.rewind();
         assert_eq!(sent(&mut window), [(0, 6)]);
-        assert_eq!(window.give_up(), [GivenUp { start: 6, end: 7, was_sent: true }]);
+        assert_eq!(window.give_up(), [GivenUp { start: 6, end: 7, may_be_in_log: true }]);
     }
 
     #[test]
     fn a_batch_that_was_never_sent_is_known_not_to_be_in_the_log() {
         let mut window = window(&[1]);
         let late = window.expire(Instant::now() + COMMAND_MAX + Duration::from_secs(1));
-        assert_eq!(late, [GivenUp { start: 1, end: 2, was_sent: false }]);
+        assert_eq!(late, [GivenUp { start: 1, end: 2, may_be_in_log: false }]);
+    }
+
+    #[test]
+    fn what_the_leader_refuses_is_not_in_the_log_unless_by_another_lane() {
+        let mut window = window(&[1, 1]);
+        let _first = window.next();
+        window.rewind();
+        assert_eq!(sent(&mut window).len(), 2);
+        let refused = window.refused();
+        assert_eq!(refused[0], GivenUp { start: 1, end: 2, may_be_in_log: true });
+        assert_eq!(refused[1], GivenUp { start: 2, end: 3, may_be_in_log: false });
+        assert!(window.is_empty());
     }
 }

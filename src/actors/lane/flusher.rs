@@ -111,6 +111,12 @@ fn apply(lane: &mut LaneState, control: Control) {
         }
         Control::Keep { kept, guard } => lane.keep_sessions(&kept, &guard),
         // That it came is enough: the turn looks at what can go on.
+        Control::Inspect(target, reply) => {
+            if let Some(outbox) = lane.get(target) {
+                // Who asked may have stopped waiting.
+                let _ = reply.send(outbox.inspect());
+            }
+        }
         Control::Uncongested | Control::LinkChanged => {}
     }
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use futures::task::AtomicWaker;
 use parking_lot::Mutex;
 use rookery_cluster::EffectGuard;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use super::counters::LaneCounters;
 use super::frame::{AcknowledgedFrame, SharedPayload};
@@ -127,10 +127,23 @@ pub enum Control {
         /// Why it could not be stored.
         result: Result<(), String>,
     },
+    /// What waits for a client is asked for; no answer if its connection has ended.
+    Inspect(Target, oneshot::Sender<Inspection>),
     /// A lane that could not take a batch has caught up: try again.
     Uncongested,
     /// The load of a link to another node has changed: look again.
     LinkChanged,
+}
+
+/// What waits for a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Inspection {
+    /// Sent and not acknowledged.
+    pub in_flight_messages: usize,
+    /// Waiting for room in the in-flight window, or for a SUBACK.
+    pub queued_messages: usize,
+    /// Of all these, and what the socket has not taken.
+    pub bytes: usize,
 }
 
 #[derive(Debug, Default)]

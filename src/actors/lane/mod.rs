@@ -29,7 +29,7 @@ use std::sync::Arc;
 
 use super::forward::Forwarding;
 
-pub use inbox::{Control, LaneHandle, Lanes, Target};
+pub use inbox::{Control, Inspection, LaneHandle, Lanes, Target};
 pub use state::{LaneState, OutboxLimits};
 
 thread_local! {

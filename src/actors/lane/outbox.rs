@@ -8,6 +8,7 @@ use rookery_cluster::EffectGuard;
 
 use super::buffer::OutputBuffer;
 use super::frame::{AcknowledgedFrame, SharedPayload};
+use super::inbox::Inspection;
 use super::link::Link;
 use crate::domain::window::Window;
 use crate::mqtt::qos::PacketIdentifier;
@@ -120,6 +121,17 @@ impl Outbox {
         self.output.pending_bytes()
             + self.held_bytes
             + self.acknowledgements.as_ref().map_or(0, |state| state.window.bytes())
+    }
+
+    /// What waits for the client.
+    pub fn inspect(&self) -> Inspection {
+        let window = self.acknowledgements.as_ref().map(|state| &state.window);
+        Inspection {
+            in_flight_messages: window.map_or(0, |window| window.in_flight_messages()),
+            queued_messages: window.map_or(0, |window| window.waiting_messages())
+                + self.held.as_ref().map_or(0, Vec::len),
+            bytes: self.bytes(),
+        }
     }
 
     /// The number that the next PUBACK to be owed will have.

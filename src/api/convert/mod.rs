@@ -11,6 +11,7 @@ pub mod token;
 use prost::{Message, Name};
 use prost_types::Any;
 
+use crate::domain::principal::Principal;
 use crate::domain::timestamp::Timestamp;
 
 /// A point in time as the API shows it.
@@ -18,6 +19,15 @@ pub fn timestamp(at: Timestamp) -> prost_types::Timestamp {
     prost_types::Timestamp {
         seconds: i64::try_from(at.seconds()).unwrap_or(i64::MAX),
         nanos: i32::try_from(at.subsecond_nanoseconds()).unwrap_or_default(),
+    }
+}
+
+/// The word for what logged in.
+pub fn entity_type(principal: &Principal) -> &'static str {
+    match principal {
+        Principal::Registry(_) => "registry",
+        Principal::Device { .. } => "device",
+        Principal::Broker(_) => "broker",
     }
 }
 

@@ -12,6 +12,7 @@ use tonic::{Request, Response, Status};
 use crate::api::access::{CalledMethod, Caller};
 use crate::api::convert;
 use crate::api::error::ApiError;
+use crate::api::operators::Operators;
 use crate::api::publish::Publisher;
 use crate::api::validate::{Violation, check};
 use crate::domain::catalog::{Change, IdempotencyKey, Rejection, Resource};
@@ -31,6 +32,8 @@ pub struct Backend {
     pub publisher: Arc<dyn Publisher>,
     /// Hashes new passwords.
     pub passwords: Arc<PasswordVerifier>,
+    /// The node and the cluster.
+    pub operators: Arc<dyn Operators>,
 }
 
 /// An accepted call: authenticated, authorized and valid by the annotated rules.

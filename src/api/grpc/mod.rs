@@ -4,11 +4,15 @@
 pub mod broker;
 pub mod broker_data;
 pub mod call;
+pub mod cluster;
 pub mod device;
 pub mod device_data;
+pub mod node;
 pub mod operation;
 pub mod operation_filter;
 pub mod owned;
 pub mod registry;
 pub mod registry_data;
+pub mod session;
+pub mod space;
 pub mod token;

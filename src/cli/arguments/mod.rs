@@ -7,6 +7,7 @@
 
 pub mod admin;
 pub mod broker;
+pub mod cluster;
 pub mod credential;
 pub mod device;
 pub mod mqtt;

@@ -18,7 +18,7 @@ use tonic::client::Grpc;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
-use tonic::{Code, Request, Status};
+use tonic::{Code, Request, Status, Streaming};
 use zeroize::Zeroizing;
 
 use self::codec::DynamicCodec;
@@ -104,6 +104,26 @@ impl Client {
         unreachable!("the attempts are counted from 1, and the last one returns")
     }
 
+    /// Calls a method that answers with a stream. Not repeated: the caller has seen a part of it already.
+    pub async fn watch(&mut self, service: &str, method: &str, request: Json) -> Result<Answers, CliError> {
+        let (method, message) = self.request(service, method, request)?;
+        let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
+        let path = PathAndQuery::try_from(path).expect("names of services are valid in a path");
+        let channel = match &self.channel {
+            Some(channel) => channel.clone(),
+            None => self.connect().await?,
+        };
+        let mut grpc = Grpc::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
+        grpc.ready().await.map_err(|error| self.unreachable(&error))?;
+        let mut request = Request::new(message);
+        request.metadata_mut().insert("authorization", self.token.clone());
+        let codec = DynamicCodec { answer: method.output() };
+        match grpc.server_streaming(request, path, codec).await {
+            Ok(answers) => Ok(Answers(answers.into_inner())),
+            Err(status) => Err(self.failed(status)),
+        }
+    }
+
     /// Looks a method up and builds its request.
     pub(super) fn request(
         &self,
@@ -158,6 +178,16 @@ impl Client {
 
     fn unreachable(&self, error: &(dyn std::error::Error + 'static)) -> CliError {
         CliError::Unreachable { endpoint: self.address.clone(), reason: innermost(error) }
+    }
+}
+
+/// The answers of a method that goes on answering.
+pub struct Answers(Streaming<DynamicMessage>);
+
+impl Answers {
+    /// The next answer; `None` when the server has ended the stream.
+    pub async fn next(&mut self) -> Result<Option<DynamicMessage>, CliError> {
+        Ok(self.0.message().await?)
     }
 }
 

@@ -3,11 +3,13 @@
 pub mod admin;
 pub mod broker;
 pub mod change;
+pub mod cluster;
 pub mod credential;
 pub mod device;
 pub mod export;
 pub mod list;
 pub mod registry;
+pub mod session;
 
 use super::arguments::Format;
 use super::client::Client;

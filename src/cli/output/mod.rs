@@ -29,6 +29,11 @@ pub fn print_message(format: Format, message: &DynamicMessage) -> Result<(), Cli
     print_object(format, &Value::from_message(message, format.spelling())?)
 }
 
+/// Prints one message of ours with all its fields.
+pub fn print_facts(format: Format, message: &DynamicMessage) -> Result<(), CliError> {
+    print_object(format, &Value::facts(message, format.spelling())?)
+}
+
 /// Prints one object.
 pub fn print_object(format: Format, object: &Value) -> Result<(), CliError> {
     if object.is_empty_object() && matches!(format, Format::Text | Format::Yaml) {

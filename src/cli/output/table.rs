@@ -60,8 +60,13 @@ fn width(text: &str) -> usize {
 }
 
 fn cell(row: &Value, column: Column) -> String {
-    let text = row.text(column.field);
-    if column.field == CREATED_AT.field {
+    let text = match row.get(column.field) {
+        Some(Value::Text(text)) => text.clone(),
+        Some(Value::Number(number)) => number.to_string(),
+        Some(Value::Bool(value)) => value.to_string(),
+        _ => String::new(),
+    };
+    if [CREATED_AT.field, "connected_at"].contains(&column.field) {
         return text
             .chars()
             .take(19)

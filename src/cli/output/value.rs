@@ -49,6 +49,28 @@ impl Value {
         Ok(value)
     }
 
+    /// A message of ours, for people and programs that read it as a report: all fields, also those that are zero, and
+    /// 64-bit integers as numbers.
+    pub fn facts(message: &DynamicMessage, spelling: Spelling) -> Result<Self, CliError> {
+        let options = SerializeOptions::new()
+            .use_proto_field_name(spelling == Spelling::Snake)
+            .stringify_64_bit_integers(false)
+            .skip_default_fields(false);
+        let mut text = Vec::new();
+        message
+            .serialize_with_options(&mut serde_json::Serializer::new(&mut text), &options)
+            .and_then(|()| serde_json::from_slice(&text))
+            .map_err(|error| CliError::Answer(error.to_string()))
+    }
+
+    /// The number in a field.
+    pub fn number(&self, name: &str) -> Option<u64> {
+        match self.get(name) {
+            Some(Self::Number(number)) => number.as_u64(),
+            _ => None,
+        }
+    }
+
     /// Puts the entries of maps, which have no order, into the order of their keys.
     fn sort_maps(&mut self, descriptor: &MessageDescriptor) {
         let packed = self.text("@type").rsplit('/').next().unwrap_or_default();

@@ -98,6 +98,11 @@ impl Catalog {
         (self.registries.len(), self.devices.len(), self.brokers.len())
     }
 
+    /// How many devices a registry has.
+    pub fn device_count(&self, registry: &RegistryId) -> u64 {
+        self.index.device_counts.get(registry).copied().unwrap_or_default()
+    }
+
     /// The registry of a folder with this name; the empty name names none.
     pub fn registry_by_name(&self, folder: &FolderId, name: &str) -> Option<&Arc<Registry>> {
         self.registry(self.named(NameScope::FolderRegistries(folder.clone()), name)?)

@@ -96,6 +96,11 @@ impl Catalog {
         self.sessions.count_of_space(space)
     }
 
+    /// Up to `size` spaces behind `after` that have sessions, in order, with how many.
+    pub fn spaces_with_sessions(&self, after: Option<&SpaceId>, size: usize) -> Vec<(SpaceId, u64)> {
+        self.sessions.spaces(after).take(size).map(|(space, count)| (space.clone(), count)).collect()
+    }
+
     /// How many sessions a node has.
     pub fn sessions_of_node_count(&self, node: u32) -> u64 {
         self.sessions.count_of_node(node)

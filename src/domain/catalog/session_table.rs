@@ -5,6 +5,7 @@
 //! that others see may depend on the order in which it sorts.
 
 use std::hash::{DefaultHasher, Hash, Hasher as _};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
@@ -111,6 +112,12 @@ impl Sessions {
 
     pub(super) fn count_of_space(&self, space: &SpaceId) -> u64 {
         self.counts_by_space.get(space).copied().unwrap_or_default()
+    }
+
+    /// The spaces behind `after` that have sessions, in order, with the count of each.
+    pub(super) fn spaces(&self, after: Option<&SpaceId>) -> impl Iterator<Item = (&SpaceId, u64)> {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.counts_by_space.range::<_, SpaceId>((start, Bound::Unbounded)).map(|(space, count)| (space, *count))
     }
 
     pub(super) fn count_of_node(&self, node: u32) -> u64 {
