@@ -37,6 +37,7 @@ impl<'a> Site<'a> {
         for entity in [&registry, &broker, &other, &device] {
             password_id = api.add_password(entity, PASSWORD).await.expect("a password is added");
         }
+        cluster.wait_until_applied(&api).await;
         Self { cluster, registry, device, other, broker, password_id }
     }
 

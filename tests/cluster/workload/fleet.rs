@@ -43,6 +43,7 @@ impl Entities {
             api.add_password(&device, PASSWORD).await.expect("a password is added");
             devices.push(device);
         }
+        cluster.wait_until_applied(&api).await;
         Self { registry, devices }
     }
 }

@@ -29,7 +29,7 @@ use crate::{
     janitor,
     node::{Launch, Node},
     ops,
-    runtime::WAIT,
+    runtime::{WAIT, within},
 };
 
 /// Port of peers inside a namespace; the product's default.
@@ -319,6 +319,16 @@ impl Cluster {
     /// The management API of a node.
     pub fn api(&self, node: usize) -> Api {
         Api::connect(&self.node(node))
+    }
+
+    /// Waits until every ready node has applied what was answered through `api` before. A node may be a moment behind
+    /// the one that answered a change.
+    pub async fn wait_until_applied(&self, api: &Api) {
+        let marker = api.create_registry().await.expect("a registry is created");
+        for node in (0..self.size()).filter(|node| self.is_ready(*node)) {
+            let own = self.api(node);
+            within("the node to follow", async { while own.device_ids(&marker).await.is_err() {} }).await;
+        }
     }
 
     /// Ends all faults: heals the network, resumes and restarts, and waits until all are ready.
