@@ -171,7 +171,7 @@ impl RegistryActor {
             subscriptions_max: u32::MAX,
         };
         catalog.change_subscriptions_async(command, move |result| {
-            finish_unsubscribe(result, packet_identifier, reply)
+            finish_unsubscribe(&result, packet_identifier, reply)
         });
     }
 }
