@@ -41,7 +41,13 @@ struct Source {
 impl Peers {
     /// For a node with these lanes.
     pub fn new(lanes: Lanes, forwarding: Arc<Forwarding>) -> Self {
-        Self { lanes, forwarding, environment: watch::channel(None).0, sources: Arc::default(), answering: OnceLock::new() }
+        Self {
+            lanes,
+            forwarding,
+            environment: watch::channel(None).0,
+            sources: Arc::default(),
+            answering: OnceLock::new(),
+        }
     }
 
     /// From now on messages of other nodes are delivered.

@@ -49,7 +49,8 @@ impl Answers {
     /// # Errors
     /// If the question cannot be read.
     pub async fn answer(&self, question: Bytes) -> Result<Bytes, String> {
-        let question = Question::decode(question).map_err(|error| format!("the question cannot be read: {error}"))?;
+        let question =
+            Question::decode(question).map_err(|error| format!("the question cannot be read: {error}"))?;
         let answer = match question.question {
             Some(question) => Some(self.decide(question).await.unwrap_or_else(|refusal| refusal)),
             // A newer version asks something that this one does not know: no answer says so.

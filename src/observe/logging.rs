@@ -42,7 +42,8 @@ pub fn start(json: bool, filter: &str) -> Result<(), ParseError> {
     // A second start in one process (tests) keeps the first subscriber.
     let started =
         if json { subscriber.with(lines.json()).try_init() } else { subscriber.with(lines).try_init() };
-    let started = started.is_ok().then(|| -> Reload { Box::new(move |filter| handle.reload(filter).is_ok()) });
+    let started =
+        started.is_ok().then(|| -> Reload { Box::new(move |filter| handle.reload(filter).is_ok()) });
     if let Some(reload) = started {
         LOG.get_or_init(|| Log { filter: Mutex::new(filter.to_owned()), reload });
     }

@@ -35,12 +35,9 @@ impl ClusterApi {
             ..pb::NodeStatus::default()
         };
         match ask(&*self.backend.operators, member.node_id, question).await {
-            Ok(answer::Answer::Details(pb::NodeDetails { status: Some(status), .. })) => pb::NodeStatus {
-                name: known.name,
-                address: known.address,
-                role: known.role,
-                ..status
-            },
+            Ok(answer::Answer::Details(pb::NodeDetails { status: Some(status), .. })) => {
+                pb::NodeStatus { name: known.name, address: known.address, role: known.role, ..status }
+            }
             Ok(_) => unreachable_node(known, "it gave no answer that this version understands"),
             Err(status) if overview.own_id == member.node_id => unreachable_node(known, status.message()),
             Err(status) => unreachable_node(known, status.message()),

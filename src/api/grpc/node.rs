@@ -40,7 +40,8 @@ impl NodeService for NodeApi {
         let overview = self.backend.operators.overview();
         let node_id = find_member(&overview, &request.node)?;
         let question = question::Question::Details(Details {});
-        let answer::Answer::Details(mut details) = ask(&*self.backend.operators, node_id, question).await? else {
+        let answer::Answer::Details(mut details) = ask(&*self.backend.operators, node_id, question).await?
+        else {
             return Err(mismatch());
         };
         // Name, address and role are what the log says, not what the node remembers.

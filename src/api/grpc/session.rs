@@ -96,10 +96,10 @@ impl SessionService for SessionApi {
             Ok(answer::Answer::SessionQueues(queues)) => Some(queues),
             _ => None,
         };
-        let subscriptions = session.subscriptions.iter().map(|(filter, qos)| pb::Subscription {
-            filter: filter.to_owned(),
-            qos: u32::from(qos.bits()),
-        });
+        let subscriptions = session
+            .subscriptions
+            .iter()
+            .map(|(filter, qos)| pb::Subscription { filter: filter.to_owned(), qos: u32::from(qos.bits()) });
         Ok(Response::new(pb::SessionDetails {
             subscriptions: subscriptions.collect(),
             session: Some(message(&session, &self.backend.operators.overview())),

@@ -91,9 +91,9 @@ impl SpaceService for SpaceApi {
         let found = catalog.spaces_with_sessions(after.as_ref(), page.size);
         let last = found.last().filter(|_| found.len() == page.size);
         let next_page_token = last.map(|(id, _)| page_token(id)).unwrap_or_default();
-        let spaces = found.iter().map(|(id, sessions)| {
-            space(&catalog, id, *sessions, self.backend.operators.subscriptions(id))
-        });
+        let spaces = found
+            .iter()
+            .map(|(id, sessions)| space(&catalog, id, *sessions, self.backend.operators.subscriptions(id)));
         Ok(Response::new(pb::ListSpacesResponse { spaces: spaces.collect(), next_page_token }))
     }
 
@@ -105,7 +105,8 @@ impl SpaceService for SpaceApi {
         let catalog = self.backend.catalog.view();
         let unknown = || Status::not_found(format!("entity_id: there is no {:?}", request.entity_id));
         let publisher = catalog.principal(&request.entity_id).ok_or_else(unknown)?;
-        let topic = resolve::publish(&publisher, &request.topic, &catalog).map_err(|refusal| refused(&refusal))?;
+        let topic =
+            resolve::publish(&publisher, &request.topic, &catalog).map_err(|refusal| refused(&refusal))?;
         let matches = self.backend.operators.matches(&publisher.space(), &topic, &catalog);
         let overview = self.backend.operators.overview();
         let targets = matches.iter().take(TARGETS_MAX).map(|found| {

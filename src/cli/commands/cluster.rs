@@ -108,7 +108,9 @@ impl Session {
                     let node = Some(event.text("node")).filter(|node| !node.is_empty()).unwrap_or("-");
                     format!("{} {} {node} {}\n", event.text("at"), event.text("kind"), event.text("text"))
                 }
-                _ => serde_json::to_string(&event).map_err(|error| CliError::Answer(error.to_string()))? + "\n",
+                _ => {
+                    serde_json::to_string(&event).map_err(|error| CliError::Answer(error.to_string()))? + "\n"
+                }
             };
             if !write_while_read(&line)? {
                 break;
@@ -139,20 +141,28 @@ impl Session {
         print_facts(self.format, &answer)
     }
 
-    async fn drain(&mut self, node: &OptionalNode, rate: u32, wait: Option<Duration>) -> Result<(), CliError> {
+    async fn drain(
+        &mut self,
+        node: &OptionalNode,
+        rate: u32,
+        wait: Option<Duration>,
+    ) -> Result<(), CliError> {
         let request = json!({ "node": name(node), "sessions_per_second": rate });
         let begun = Instant::now();
         loop {
             let answer = self.client.call(NODE, "Drain", request.clone()).await?;
             let progress = Value::facts(&answer, self.format.spelling())?;
-            let left = progress.number("sessions_left").or_else(|| progress.number("sessionsLeft")).unwrap_or(0);
+            let left =
+                progress.number("sessions_left").or_else(|| progress.number("sessionsLeft")).unwrap_or(0);
             match wait {
                 Some(limit) if left > 0 && begun.elapsed() < limit => {
                     note(&format!("{left} sessions left"));
                     tokio::time::sleep(DRAIN_POLL).await;
                 }
                 Some(_) if left > 0 => {
-                    return Err(CliError::Answer(format!("{left} sessions are left; the node goes on draining")));
+                    return Err(CliError::Answer(format!(
+                        "{left} sessions are left; the node goes on draining"
+                    )));
                 }
                 _ => return print_facts(self.format, &answer),
             }

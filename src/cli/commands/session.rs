@@ -88,7 +88,8 @@ impl Session {
                     return print_facts(self.format, &answer);
                 }
                 let route = Value::facts(&answer, self.format.spelling())?;
-                let stored = if route.get("permanent") == Some(&Value::Bool(true)) { ", permanent" } else { "" };
+                let stored =
+                    if route.get("permanent") == Some(&Value::Bool(true)) { ", permanent" } else { "" };
                 let total = route.number("total").unwrap_or(0);
                 let head = format!("{}{stored}: {total} sessions\n", route.text("canonical_topic"));
                 let targets = match route.get("targets") {

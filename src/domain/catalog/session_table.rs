@@ -117,7 +117,9 @@ impl Sessions {
     /// The spaces behind `after` that have sessions, in order, with the count of each.
     pub(super) fn spaces(&self, after: Option<&SpaceId>) -> impl Iterator<Item = (&SpaceId, u64)> {
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        self.counts_by_space.range::<_, SpaceId>((start, Bound::Unbounded)).map(|(space, count)| (space, *count))
+        self.counts_by_space
+            .range::<_, SpaceId>((start, Bound::Unbounded))
+            .map(|(space, count)| (space, *count))
     }
 
     pub(super) fn count_of_node(&self, node: u32) -> u64 {
