@@ -22,7 +22,13 @@ fn nodes_join_are_promoted_lead_and_are_removed() {
             cluster.status(0).is_ok_and(|status| status.leader == name(joiner))
         });
 
-        // A removed node is out for good, also when it leads.
+        refuses(cluster, &["cluster", "remove", &name(joiner)], "leader");
+        cluster.run(0, &["cluster", "transfer-leader", &name(1)]);
+        cluster.wait_until("another one leads", || {
+            cluster.status(0).is_ok_and(|status| status.leader == name(1))
+        });
+
+        // A removed node is out for good.
         cluster.run(2, &["cluster", "remove", &name(joiner)]);
         cluster.wait_until("the joiner is gone", || {
             cluster.status(0).is_ok_and(|status| status.node(&name(joiner)).is_none())
@@ -35,14 +41,19 @@ fn nodes_join_are_promoted_lead_and_are_removed() {
 
         // Of three with one dead, no living one can go.
         cluster.kill(2);
-        let refused = cluster.command(0, &["cluster", "remove", &name(1)]);
-        assert!(!refused.status.success());
-        let reason = String::from_utf8_lossy(&refused.stderr).into_owned();
-        assert!(reason.to_lowercase().contains("quorum"), "the refusal says why: {reason}");
+        let follower = 1 - cluster.leader(0);
+        refuses(cluster, &["cluster", "remove", &name(follower)], "quorum");
         cluster.restart(2);
         cluster.wait_until_ready(2);
         cluster.run(0, &["cluster", "members"]);
     });
+}
+
+/// The command fails and says why.
+fn refuses(cluster: &Cluster, arguments: &[&str], reason: &str) {
+    let refused = cluster.command(0, arguments);
+    let complaint = String::from_utf8_lossy(&refused.stderr).to_lowercase();
+    assert!(!refused.status.success() && complaint.contains(reason), "{arguments:?}: {complaint}");
 }
 
 /// Starts one more node and waits until it serves.

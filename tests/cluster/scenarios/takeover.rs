@@ -14,7 +14,9 @@ use super::{
 };
 
 /// Connections of each side of the war.
-const BATTLES: usize = 60;
+const BATTLES: usize = 100;
+/// Of these at once.
+const AT_ONCE: usize = 10;
 
 #[test]
 fn a_newer_session_ends_the_older_one_on_another_node() {
@@ -56,16 +58,23 @@ fn a21_takeover_war_over_two_nodes_ends_with_one_session() {
             let side = |node: usize| {
                 let (process, connect) = (cluster.node(node), connect(&site.device, &client_id));
                 async move {
-                    let mut refused = 0;
-                    for _ in 0..BATTLES {
-                        // As fast as answers come; an attacker does not wait for its defeat.
-                        let mut client = Client::tcp(process.address("mqtt")).await;
-                        client.send(&connect.encode()).await;
-                        match client.next().await {
-                            Some(Packet::ConnAck { code: 3, .. }) => refused += 1,
-                            None | Some(Packet::ConnAck { code: 0, .. }) => {}
-                            other => panic!("a CONNACK or the end, not {other:?}"),
+                    let (mut refused, mut held) = (0, Vec::new());
+                    for _ in 0..BATTLES / AT_ONCE {
+                        // An attacker does not wait for its defeat, and leaves only when it is thrown out.
+                        let mut rivals = Vec::new();
+                        for _ in 0..AT_ONCE {
+                            let mut rival = Client::tcp(process.address("mqtt")).await;
+                            rival.send(&connect.encode()).await;
+                            rivals.push(rival);
                         }
+                        for rival in &mut rivals {
+                            match rival.next().await {
+                                Some(Packet::ConnAck { code: 3, .. }) => refused += 1,
+                                None | Some(Packet::ConnAck { code: 0, .. }) => {}
+                                other => panic!("a CONNACK or the end, not {other:?}"),
+                            }
+                        }
+                        held.extend(rivals);
                     }
                     refused
                 }
