@@ -138,9 +138,9 @@ impl<R: Replica> Shared<R> {
         });
     }
 
-    /// A Raft core runs: other nodes can call it, and it can call them.
+    /// A Raft core runs: other nodes can call it, and it can call them. The status follows when commands are accepted.
     pub(crate) fn attach(&self, raft: &Raft, number: u64) {
-        self.publish(raft, number, &raft.metrics().borrow());
+        self.publish_reach(raft, number, &raft.metrics().borrow());
         self.raft.send_replace(Some(raft.clone()));
     }
 
@@ -152,14 +152,8 @@ impl<R: Replica> Shared<R> {
 
     /// Renews what others see from the Raft core's metrics.
     fn publish(&self, raft: &Raft, number: u64, metrics: &Metrics) {
+        self.publish_reach(raft, number, metrics);
         let place = self.place();
-        self.publish_members(metrics);
-        let route = view::route(metrics, raft, number);
-        self.routes.send_if_modified(|known| {
-            let changed = !known.is_same(&route);
-            *known = route;
-            changed
-        });
         let is_full = self.guard.check().is_err();
         self.update_status(|status| {
             view::update(status, metrics, is_full);
@@ -167,6 +161,17 @@ impl<R: Replica> Shared<R> {
                 status.leader_id = None;
             }
             status.snapshot_index = place.snapshots.current_index();
+        });
+    }
+
+    /// Renews who the members are, and who commits.
+    fn publish_reach(&self, raft: &Raft, number: u64, metrics: &Metrics) {
+        self.publish_members(metrics);
+        let route = view::route(metrics, raft, number);
+        self.routes.send_if_modified(|known| {
+            let changed = !known.is_same(&route);
+            *known = route;
+            changed
         });
     }
 
