@@ -84,7 +84,15 @@ fn until_given_up(takes_leave: bool) -> (GiveUp, u64) {
         leader.ask(1, 1, now);
         let (echo, before) = (leader.echoes[2], leader.echoes[3]);
         let unreachable = BTreeSet::from([3]);
-        let request = Request { node_id: 2, term: 7, incarnation: 1, epoch: 2, echo, unreachable, ..Request::default() };
+        let request = Request {
+            node_id: 2,
+            term: 7,
+            incarnation: 1,
+            epoch: 2,
+            echo,
+            unreachable,
+            ..Request::default()
+        };
         leader.echoes[2] = leader.grants.renew(request, now).clock;
         let is_refused = matches!(leader.ask(3, 3, now).granted, Err(Refusal::GivingUp(_)));
         assert!(refused_at.is_none() || is_refused, "nothing after the decision");
