@@ -328,7 +328,7 @@ impl Leadership {
         known.acknowledged_at = known.acknowledged_at.max(moment);
         if request.epoch == 0
             && let (Some(condemned), Some(moment)) = (known.condemned, moment)
-            && moment >= condemned.at
+            && moment > condemned.at
         {
             // It knows that it is given up and has ended its lease; a request from before does not say so.
             known.relinquished_at.get_or_insert(now);

@@ -11,6 +11,8 @@
 mod cliques;
 mod decisions;
 pub(crate) mod events;
+#[cfg(test)]
+mod grant_tests;
 mod grants;
 mod registration;
 mod renewal;
