@@ -102,7 +102,11 @@ async fn nothing_is_handled_or_acknowledged_without_a_lease() {
     .await;
     assert_eq!(world.counter(|counters| counters.messages_received.get()), 0);
     // An answer that is decided on now goes out with the lease only.
-    let slot = Slot { lane: 0, index: 0, generation: 0 };
+    let slot = world.environment.catalog.read(|catalog| {
+        let mut sessions = catalog.all_sessions();
+        sessions.find(|session| !session.subscriptions.is_empty()).map(|session| Slot::from(session.id))
+    });
+    let slot = slot.expect("the witness has subscribed");
     lane.borrow_mut().send_control(slot, encode_pingresp);
     until("the lane has noticed", || lane.borrow().is_fenced()).await;
     let pending = lane.borrow_mut().get(slot.into()).map(|outbox| outbox.output.pending_bytes());
