@@ -3,7 +3,6 @@
 use rookery_cluster::{Effects, Lease};
 
 use super::*;
-use crate::actors::lane::Target;
 use crate::domain::catalog::Catalog;
 use crate::domain::id::BrokerId;
 use crate::domain::principal::SpaceId;
@@ -103,8 +102,11 @@ async fn nothing_is_handled_or_acknowledged_without_a_lease() {
     .await;
     assert_eq!(world.counter(|counters| counters.messages_received.get()), 0);
     // An answer that is decided on now goes out with the lease only.
-    let Target { index, generation } = lane.borrow().targets()[0];
-    let slot = Slot { lane: 0, index, generation };
+    let slot = world.environment.catalog.read(|catalog| {
+        let mut sessions = catalog.all_sessions();
+        sessions.find(|session| !session.subscriptions.is_empty()).map(|session| Slot::from(session.id))
+    });
+    let slot = slot.expect("the witness has subscribed");
     lane.borrow_mut().send_control(slot, encode_pingresp);
     until("the lane has noticed", || lane.borrow().is_fenced()).await;
     let pending = lane.borrow_mut().get(slot.into()).map(|outbox| outbox.output.pending_bytes());
