@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rookery_harness::{
     cluster::{Options, disk::SmallDisk, network::Way},
-    runtime::run,
+    runtime::{run, within},
 };
 
 use super::{
@@ -29,6 +29,9 @@ fn a44_a_full_disk_on_one_node_stops_nothing_and_loses_nothing() {
             cluster.with_disk(full, |disk| disk.fill(0));
             // Writes go on: two of three disks are a quorum. A leader that cannot write lets another one lead.
             run(async {
+                let api = cluster.api(others(cluster, full)[0]);
+                let writing = async { while api.create_registry().await.is_err() {} };
+                within("writes to go on", writing).await;
                 let site = Site::create_at(cluster, others(cluster, full)[0]).await;
                 site.connect(others(cluster, full)[1], &site.device)
                     .await

@@ -41,7 +41,13 @@ fn nodes_join_are_promoted_lead_and_are_removed() {
 
         // Of three with one dead, no living one can go.
         cluster.kill(2);
-        let follower = 1 - cluster.leader(0);
+        let leader = cluster.leader(0);
+        let follower = 1 - leader;
+        cluster.wait_until("the leader knows of the loss", || {
+            let status = cluster.status(leader).ok();
+            let dead = status.as_ref().and_then(|status| status.node(&name(2)));
+            dead.is_some_and(|row| row.state == "unreachable")
+        });
         refuses(cluster, &["cluster", "remove", &name(follower)], "quorum");
         cluster.restart(2);
         cluster.wait_until_ready(2);
