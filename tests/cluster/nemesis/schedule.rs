@@ -73,9 +73,10 @@ pub fn schedule(seed: u64, limits: Limits) -> Vec<Step> {
     let mut left = u64::try_from(limits.total.as_millis()).expect("a run ends");
     // No single fault takes more than a third, so that short runs see several.
     let fault_max_ms = FAULT_MAX_MS.min(left / 3).max(TIME_MIN_MS + 1);
+    let calm_max_ms = CALM_MAX_MS.min(left / 15).max(TIME_MIN_MS + 1);
     let mut steps = Vec::new();
     loop {
-        let calm = random.random_range(TIME_MIN_MS..CALM_MAX_MS);
+        let calm = random.random_range(TIME_MIN_MS..calm_max_ms);
         // Short ones are more frequent: the square of an even number.
         let part = random.random::<f64>().powi(2);
         let fault = fault(&mut random, limits);

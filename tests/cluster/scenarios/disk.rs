@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use rookery_harness::{
-    cluster::{Options, disk::SmallDisk, network::Way},
-    runtime::run,
+    cluster::{Options, disk::SmallDisk, name, network::Way},
+    runtime::{run, within},
 };
 
 use super::{
@@ -27,13 +27,19 @@ fn a44_a_full_disk_on_one_node_stops_nothing_and_loses_nothing() {
         let leader = cluster.leader(0);
         for full in [others(cluster, leader)[0], leader] {
             cluster.with_disk(full, |disk| disk.fill(0));
-            // Writes go on: two of three disks are a quorum. A leader that cannot write lets another one lead.
+            // Two of three disks are a quorum. Who cannot write does not lead.
+            let asked = others(cluster, full)[0];
+            cluster.wait_until("a node with room leads", || {
+                let status = cluster.status(asked).ok();
+                status.is_some_and(|status| !status.leader.is_empty() && status.leader != name(full))
+            });
             run(async {
-                let site = Site::create_at(cluster, others(cluster, full)[0]).await;
-                site.connect(others(cluster, full)[1], &site.device)
-                    .await
-                    .publish(&site.topic("state"), b"kept")
-                    .await;
+                let api = cluster.api(asked);
+                let writing = async { while api.create_registry().await.is_err() {} };
+                within("writes to go on", writing).await;
+                let site = Site::create_at(cluster, asked).await;
+                let mut device = site.connect(others(cluster, full)[1], &site.device).await;
+                device.publish(&site.topic("state"), b"kept").await;
             });
             run(workload.flows());
             assert!(cluster.node(full).is_running(), "the node does not crash");

@@ -5,6 +5,8 @@ use rookery_harness::{
     runtime::run,
 };
 
+use serde_json::Value;
+
 use super::{on_own_nodes, site::Site};
 
 #[test]
@@ -41,12 +43,22 @@ fn nodes_join_are_promoted_lead_and_are_removed() {
 
         // Of three with one dead, no living one can go.
         cluster.kill(2);
-        let follower = 1 - cluster.leader(0);
+        let leader = cluster.leader(0);
+        let follower = 1 - leader;
+        cluster.wait_until("the dead node is given up", || !is_registered(cluster, leader, 2));
         refuses(cluster, &["cluster", "remove", &name(follower)], "quorum");
         cluster.restart(2);
         cluster.wait_until_ready(2);
         cluster.run(0, &["cluster", "members"]);
     });
+}
+
+/// Whether a node serves, as the log says.
+fn is_registered(cluster: &Cluster, asked: usize, node: usize) -> bool {
+    let printed = cluster.run(asked, &["cluster", "members", "--format", "json"]);
+    let members: Value = serde_json::from_str(&printed).unwrap_or_else(|error| panic!("{error}: {printed}"));
+    let rows = members.as_array().expect("a list of members");
+    rows.iter().any(|row| row["name"] == name(node) && row["registered"] == true)
 }
 
 /// The command fails and says why.
