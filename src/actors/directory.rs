@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use actix::prelude::{Actor, Addr};
 use actix_rt::ArbiterHandle;
@@ -27,6 +28,8 @@ pub struct RunningRegistry {
 /// subscription with it, and its successor goes on with the same space.
 pub struct Directory {
     own_node: OwnNode,
+    /// Index of the last entry that ended a session whose connection may still be there.
+    last_end: AtomicU64,
     spaces: RwLock<HashMap<SpaceId, Arc<Space>>>,
     actors: RwLock<HashMap<SpaceId, Addr<RegistryActor>>>,
     arbiters: Vec<ArbiterHandle>,
@@ -36,12 +39,28 @@ impl Directory {
     /// An empty directory of node `own_node` that starts registry actors on `arbiters`, at least one, spread by the id of
     /// the space.
     pub fn new(own_node: OwnNode, arbiters: Vec<ArbiterHandle>) -> Self {
-        Self { own_node, spaces: RwLock::default(), actors: RwLock::default(), arbiters }
+        Self {
+            own_node,
+            last_end: AtomicU64::new(0),
+            spaces: RwLock::default(),
+            actors: RwLock::default(),
+            arbiters,
+        }
     }
 
     /// Which node this is.
     pub fn own_node(&self) -> &OwnNode {
         &self.own_node
+    }
+
+    /// An entry has ended a session against the will of its connection. For the observer only.
+    pub fn note_end(&self, index: u64) {
+        self.last_end.fetch_max(index, Ordering::AcqRel);
+    }
+
+    /// The last entry that did so, of those that are applied here; 0 if none.
+    pub fn last_end(&self) -> u64 {
+        self.last_end.load(Ordering::Acquire)
     }
 
     /// The space with this id, made if it is not in use yet.

@@ -80,7 +80,7 @@ impl Environment {
         standing: Standing,
     ) -> Self {
         let Standing { lease, barrier } = standing;
-        let tenures = Tenures::new(catalog.clone(), lease.clone(), barrier.clone());
+        let tenures = Tenures::new(catalog.clone(), lease.clone(), barrier.clone(), Arc::clone(&directory));
         Self {
             lanes,
             forwarding,

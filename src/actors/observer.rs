@@ -89,6 +89,7 @@ impl ApplyObserver for Observer {
     }
 
     fn restored(&self, catalog: &Catalog) {
+        self.directory.note_end(catalog.applied_index());
         self.rebuild(catalog);
         self.close_what_has_ended(catalog);
     }
@@ -111,6 +112,9 @@ impl Observer {
             let gone: Vec<Interest> =
                 interests.filter_map(|(filter, _)| self.interest(&session.principal, filter)).collect();
             space.change(session.id, &gone, &[]);
+        }
+        if cause != CloseCause::Closed {
+            self.directory.note_end(index);
         }
         let reason = match cause {
             // The connection has ended: that is why the session did.
@@ -165,8 +169,10 @@ impl Observer {
             .map(|session| (Slot::from(session.id), session.epoch))
             .collect();
         let kept = Arc::new(kept);
+        // The snapshot stands for every entry behind the last one in effect here: none may count before this is done.
+        let first = self.effects.effective() + 1;
         for lane in self.lanes.iter() {
-            let guard = self.effects.hold(catalog.applied_index());
+            let guard = self.effects.hold(first);
             lane.control(Control::Keep { kept: Arc::clone(&kept), guard: Arc::new(guard) });
         }
     }

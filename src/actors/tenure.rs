@@ -12,6 +12,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rookery_cluster::{Barrier, Lease, Standing};
 
+use super::directory::Directory;
 use super::takeovers::Takeovers;
 use crate::clock;
 use crate::domain::catalog::command::{CloseSession, OpenSession};
@@ -45,6 +46,11 @@ const OPEN: u8 = 1;
 const OVER: u8 = 2;
 
 impl Tenure {
+    /// Whether the connection has ended, or there is no session.
+    pub fn is_over(&self) -> bool {
+        self.stage.load(Ordering::Acquire) == OVER
+    }
+
     /// A session that is being asked for.
     pub fn new(id: SessionId, epoch: u64) -> Arc<Self> {
         Arc::new(Self { id, epoch, stage: AtomicU8::new(ASKED) })
@@ -56,6 +62,7 @@ pub struct Tenures {
     catalog: CatalogHandle,
     lease: Lease,
     barrier: Barrier,
+    directory: Arc<Directory>,
     /// How often clients may take over from each other.
     pub takeovers: Arc<Takeovers>,
     /// Sessions whose end is not in the log yet. One entry per session that was in the log.
@@ -71,9 +78,14 @@ struct Closing {
 
 impl Tenures {
     /// For the given node.
-    pub fn new(catalog: CatalogHandle, lease: Lease, barrier: Barrier) -> Arc<Self> {
+    pub fn new(
+        catalog: CatalogHandle,
+        lease: Lease,
+        barrier: Barrier,
+        directory: Arc<Directory>,
+    ) -> Arc<Self> {
         let (takeovers, closing) = (Arc::default(), Mutex::default());
-        Arc::new(Self { catalog, lease, barrier, takeovers, closing })
+        Arc::new(Self { catalog, lease, barrier, directory, takeovers, closing })
     }
 
     /// Opens a session. `done` is called once, on any thread, perhaps before this returns: when the session is open here
@@ -86,14 +98,16 @@ impl Tenures {
         done: impl FnOnce(Result<(), StoreError>) + Send + 'static,
     ) {
         let (this, tenure) = (Arc::clone(self), Arc::clone(tenure));
+        let takes_over = command.principal.device().is_some() && !command.client_id.is_empty();
         self.catalog.open_session_async(command, move |result| match result {
-            Ok(opened) => {
+            Ok(_) => {
                 if tenure.stage.compare_exchange(ASKED, OPEN, Ordering::AcqRel, Ordering::Acquire).is_err() {
                     this.close(tenure.id, tenure.epoch);
-                } else if opened.replaced.is_some() {
-                    this.barrier.wait(opened.index, move || done(Ok(())));
                 } else {
-                    done(Ok(()));
+                    // Not only the entry of this session may have ended an older one: that one's successor may have
+                    // ended meanwhile, before anybody knew that the oldest connection is closed.
+                    let after = if takes_over { this.directory.last_end() } else { 0 };
+                    this.barrier.wait(after, move || done(Ok(())));
                 }
             }
             Err(error) => {
@@ -147,11 +161,15 @@ impl Tenures {
 
     /// Tries again to close what the log did not take, for as long as the node runs.
     pub async fn retry(self: Arc<Self>) {
-        let mut wait = RETRY_MIN;
+        let (mut wait, mut before) = (RETRY_MIN, 0);
         loop {
             tokio::time::sleep(wait).await;
+            let left = self.closing_count();
             let refused = self.take_refused();
-            wait = if refused.is_empty() { RETRY_MIN } else { (wait * 2).min(RETRY_MAX) };
+            // Slower only while the log takes nothing.
+            let is_stuck = !refused.is_empty() && left >= before;
+            wait = if is_stuck { (wait * 2).min(RETRY_MAX) } else { RETRY_MIN };
+            before = left;
             for (id, epoch) in refused {
                 self.close(id, epoch);
             }

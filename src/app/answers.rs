@@ -28,20 +28,26 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// How long a lane may take to look at one of its connections.
 const INSPECTION_MAX: Duration = Duration::from_secs(2);
 
+/// How long a status waits for the hash of a large state.
+const HASH_WAIT_MAX: Duration = Duration::from_secs(2);
+
 /// Answers questions about this node.
 pub struct Answers {
     store: Arc<Store>,
     environment: Arc<Environment>,
     drain: Drain,
     started: Instant,
-    /// The newest state hash.
-    hash: Mutex<Option<StateHash>>,
+    /// The newest state hash; locked while the next one is computed, so that this happens once at a time.
+    hash: Arc<tokio::sync::Mutex<Option<StateHash>>>,
+    /// The newest state hash, for calls that cannot wait for the next one.
+    last_hash: Arc<Mutex<StateHash>>,
 }
 
 impl Answers {
     /// For a node that has just begun to run.
     pub fn new(store: Arc<Store>, environment: Arc<Environment>, drain: Drain) -> Self {
-        Self { store, environment, drain, started: clock::monotonic(), hash: Mutex::default() }
+        let (hash, last_hash) = (Arc::default(), Arc::default());
+        Self { store, environment, drain, started: clock::monotonic(), hash, last_hash }
     }
 
     /// Answers an encoded question by an encoded answer.
@@ -189,21 +195,26 @@ impl Answers {
             .collect()
     }
 
-    /// The hash of the state of this moment; the one before if nothing was applied since.
+    /// The hash of the state of this moment. While another call computes it, or if that takes long, the one before: it
+    /// says which index it is of.
     async fn state_hash(&self) -> StateHash {
+        let Ok(mut known) = Arc::clone(&self.hash).try_lock_owned() else {
+            return self.last_hash.lock().clone();
+        };
         let view = self.environment.catalog.view();
-        let known = self.hash.lock().clone();
-        if let Some(known) = known.filter(|known| known.index == view.applied_index()) {
-            return known;
+        if let Some(known) = known.as_ref().filter(|known| known.index == view.applied_index()) {
+            return known.clone();
         }
-        let computed = tokio::task::spawn_blocking(move || {
+        let last = Arc::clone(&self.last_hash);
+        let computing = tokio::task::spawn_blocking(move || {
             let hash = crate::store::replica::state_hash(&view);
             let hash = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-            StateHash { hash, index: view.applied_index() }
+            let computed = StateHash { hash, index: view.applied_index() };
+            *last.lock() = computed.clone();
+            *known = Some(computed);
         });
         // A panic while hashing is a defect; the rest of the status is still worth showing.
-        let computed = computed.await.unwrap_or_default();
-        *self.hash.lock() = Some(computed.clone());
-        computed
+        let _ = timeout(HASH_WAIT_MAX, computing).await;
+        self.last_hash.lock().clone()
     }
 }

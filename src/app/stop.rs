@@ -8,12 +8,16 @@ use super::Node;
 use crate::actors::close::CloseReason;
 use crate::actors::environment::Environment;
 use crate::actors::lane::Control;
+use crate::store::Store;
 
 /// Exit code of a process that was told twice to stop.
 const EXIT_INTERRUPTED: i32 = 130;
 
 /// How often the number of open connections is looked at while they end.
 const POLL: Duration = Duration::from_millis(20);
+
+/// How long the end waits for other nodes to take what is on its way to them.
+const SENT_MAX: Duration = Duration::from_secs(2);
 
 /// SIGTERM and SIGINT. Registered before anything is bound, so that no signal is missed.
 pub struct Signals {
@@ -57,6 +61,9 @@ impl Node {
             lane.control(Control::CloseAll(CloseReason::ShuttingDown));
         }
         let clean = tokio::time::timeout(grace, all_closed(&self.environment)).await.is_ok();
+        // What they sent last, and their wills, must be with the other nodes before this one says that it has ended. One
+        // that cannot be reached does not hold up the end.
+        let _ = tokio::time::timeout(SENT_MAX, all_sent(&self.store)).await;
         tracing::info!(clean, "MQTT clients are disconnected");
         self.doors.close_others().await;
         let store = self.store;
@@ -71,6 +78,16 @@ impl Node {
         let _ = tokio::task::spawn_blocking(join).await;
         drop((self.entrance, self.service));
         clean
+    }
+}
+
+async fn all_sent(store: &Store) {
+    loop {
+        // The lanes ship at the end of their turn.
+        tokio::time::sleep(POLL).await;
+        if store.links().statistics().iter().all(|link| link.load.backlog_bytes == 0) {
+            return;
+        }
     }
 }
 

@@ -12,13 +12,24 @@ use tempfile::TempDir;
 use tokio::time::{Instant, interval, timeout};
 use zeroize::Zeroizing;
 
-use super::*;
+use super::Node;
 use crate::disk::{DiskProbe, DiskSpace};
+use crate::effects::Effects;
+use crate::identity::DataDir;
+use crate::options::NodeOptions;
+use crate::options::PeerOptions;
 use crate::peer::BoxFuture;
 use crate::peer::LinkSource;
+use crate::peer::PeerService;
+use crate::pki::Credentials;
 use crate::pki::{Authority, NodeKey, PeerIdentity};
+use crate::place;
 use crate::raft::{Peer, Raft};
+use crate::replica::Replica;
 use crate::replica::{NodeChange, RestoreError, SnapshotView};
+use bytes::Bytes;
+use parking_lot::Mutex;
+use std::sync::Arc;
 
 pub(super) const CLUSTER: &str = "0123456789abcdef0123456789abcdef";
 /// Longer than anything here may take, on a busy machine too.

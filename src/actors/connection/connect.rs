@@ -164,7 +164,10 @@ impl ConnectionActor {
                 return Flow::Continue;
             }
         };
-        if self.environment.lease.epoch() != Some(tenure.epoch) {
+        // A snapshot may have taken the session away between its opening and now, and draining may have begun.
+        let session = self.environment.catalog.session(tenure.id);
+        let lasts = session.is_some_and(|session| session.epoch == tenure.epoch);
+        if !lasts || self.environment.is_draining() || self.environment.lease.epoch() != Some(tenure.epoch) {
             self.phase = Phase::Connecting(Box::new(Connecting { tenure: Some(tenure), ..*connecting }));
             return self.refuse(lane, ConnectReturnCode::ServerUnavailable);
         }

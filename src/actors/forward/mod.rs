@@ -142,12 +142,14 @@ impl Forwarding {
         self.load(node_id).backlog_bytes > self.backlog_bytes_max
     }
 
-    /// Sends a message to the other nodes of its route at once, from a thread that is no lane. A node to which too much is
-    /// on the way does not get it: nobody can be made to wait here; who can wait asks [`Self::is_congested`] first.
+    /// Sends a message to the other nodes of its route at once, from a thread that is no lane. With QoS 0
+    /// a node to which too much is on the way does not get it: nobody can be made to wait here; who can wait asks
+    /// [`Self::is_congested`] first.
     pub fn send_message(&self, route: &Route, payload: &[u8], qos: QoS) -> Vec<Ticket> {
         let mut tickets = Vec::new();
         for remote in route.remotes() {
-            if self.is_full(remote.node_id) {
+            // Who publishes with QoS 1 and waits has asked before; what slips in between is bounded by the calls in progress.
+            if qos == QoS::AtMostOnce && self.is_full(remote.node_id) {
                 self.counters.messages_dropped_link_full.fetch_add(1, Ordering::Relaxed);
                 continue;
             }

@@ -33,7 +33,13 @@ impl LaneState {
         let is_valid = self.lease.as_ref().is_none_or(Lease::is_valid);
         let was_fenced = std::mem::replace(&mut self.fenced, !is_valid);
         if was_fenced && is_valid {
-            for link in self.outboxes.iter().filter_map(|outbox| outbox.link.as_ref()) {
+            let tick = self.wheel.now();
+            for outbox in &mut self.outboxes {
+                let Some(link) = &outbox.link else { continue };
+                if link.is_live.get() {
+                    // What it has sent meanwhile is still to be read: its keep-alive begins anew.
+                    outbox.deadlines.last_read_tick = tick;
+                }
                 link.go_on();
             }
             // What could not be written is still in the list.

@@ -70,7 +70,10 @@ fn turn(lane: &mut LaneState) {
         lane.deliver_batch(batch);
     }
     for control in received.controls {
-        apply(lane, control);
+        // A defect in one must not lose the others: some of them keep the whole cluster waiting until they are done.
+        if catch_unwind(AssertUnwindSafe(|| apply(lane, control))).is_err() {
+            lane.handle().counters.panics.add(1);
+        }
     }
     let was_congested = lane.congested();
     lane.hand_over();

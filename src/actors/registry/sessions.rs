@@ -17,6 +17,10 @@ use crate::store::StoreError;
 impl RegistryActor {
     fn attach(&self, attach: Attach, context: &Context<Self>) {
         let Attach { tenure, client_id, identity, peer, reply } = attach;
+        if tenure.is_over() {
+            // The connection is gone: nobody is to be ended for its sake.
+            return reply.release();
+        }
         let registry = context.address();
         let admitted = match self.admit(&identity, &client_id) {
             Ok(admitted) => admitted,

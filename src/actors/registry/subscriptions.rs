@@ -6,6 +6,7 @@
 //! delivered live, under the same lock. So each reaches a new subscription exactly once: as a stored one if it is older
 //! than the moment, as a live one if it is younger. The connection holds live ones back until the stored ones are sent.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use actix::prelude::{AsyncContext, Context, Handler, Message};
@@ -75,13 +76,14 @@ impl RegistryActor {
             return request.reply.close(CloseReason::NodeGone);
         };
         let principal = session.principal.clone();
-        let (proposed, selects_stored) = environment.catalog.read(|catalog| {
-            let filters = request.requests.iter().map(|(filter, _)| filter);
-            let interests: Vec<Option<Interest>> =
-                filters.map(|filter| resolve::filter(&principal, filter, catalog, topics).ok()).collect();
-            let selects_stored = interests.iter().flatten().any(|interest| interest.stored().is_some());
-            (interests.iter().map(Option::is_some).collect::<Vec<bool>>(), selects_stored)
-        });
+        // A packet may hold many thousands of filters: nobody waits for the catalog's lock meanwhile.
+        let catalog = environment.catalog.view();
+        let filters = request.requests.iter().map(|(filter, _)| filter);
+        let interests: Vec<Option<Interest>> =
+            filters.map(|filter| resolve::filter(&principal, filter, &catalog, topics).ok()).collect();
+        drop(catalog);
+        let selects_stored = interests.iter().flatten().any(|interest| interest.stored().is_some());
+        let proposed: Vec<bool> = interests.iter().map(Option::is_some).collect();
         if !proposed.contains(&true) {
             let codes = vec![SubackCode::Failure; proposed.len()];
             return answer(request, codes, Vec::new());
@@ -158,8 +160,9 @@ impl RegistryActor {
         let Some(session) = catalog.session(tenure.id).filter(|it| it.epoch == tenure.epoch) else {
             return reply.close(CloseReason::NodeGone);
         };
-        let removed: Vec<_> =
-            filters.into_iter().filter(|filter| session.subscriptions.qos(filter).is_some()).collect();
+        // Each once, found in one pass: a packet may name a hundred thousand.
+        let mut known: HashSet<&str> = session.subscriptions.iter().map(|(filter, _)| filter).collect();
+        let removed: Vec<_> = filters.into_iter().filter(|filter| known.remove(filter.as_str())).collect();
         if removed.is_empty() {
             return reply.send(Unsubscribed { packet_identifier });
         }

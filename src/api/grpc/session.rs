@@ -77,7 +77,9 @@ impl SessionService for SessionApi {
             client_id_prefix: SmolStr::new(&request.client_id_prefix),
             node: node.map(|id| u32::try_from(id).unwrap_or(u32::MAX)),
         };
-        let found = catalog.sessions(&filter, &page);
+        // May walk all sessions of the cluster; the threads of this runtime also renew leases.
+        let listing = tokio::task::spawn_blocking(move || catalog.sessions(&filter, &page));
+        let found = listing.await.map_err(|_| Status::internal("the listing failed"))?;
         Ok(Response::new(pb::ListSessionsResponse {
             sessions: found.items.iter().map(|session| message(session, &overview)).collect(),
             next_page_token: found.next_token_text(),

@@ -1,6 +1,6 @@
 //! `rookery cluster` and `rookery node`.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -12,6 +12,7 @@ use crate::cli::output::table::{Column, ID, NAME};
 use crate::cli::output::value::Value;
 use crate::cli::output::{note, print_facts, print_object, table, write, write_while_read};
 use crate::cli::resource::entries;
+use crate::clock;
 
 const CLUSTER: &str = "rookery.admin.v1.ClusterService";
 const NODE: &str = "rookery.admin.v1.NodeService";
@@ -148,7 +149,7 @@ impl Session {
         wait: Option<Duration>,
     ) -> Result<(), CliError> {
         let request = json!({ "node": name(node), "sessions_per_second": rate });
-        let begun = Instant::now();
+        let begun = clock::monotonic();
         loop {
             let answer = self.client.call(NODE, "Drain", request.clone()).await?;
             let progress = Value::facts(&answer, self.format.spelling())?;

@@ -5,4 +5,3 @@ mod fixture;
 mod model;
 mod proxy;
 mod streams;
-mod throughput;
