@@ -111,10 +111,10 @@ impl Applied {
         self.lease.set_epoch(own, &reason);
         self.nodes.send_replace(Arc::new(nodes.clone()));
         self.admission.set_removed(nodes.removed());
-        drop(changed_at);
         if let Some(origin) = origin {
             self.links.nodes_changed(&nodes.epochs(origin));
         }
+        drop(changed_at);
         if let Some((change, reason)) = change {
             self.note(index, change, reason);
         }

@@ -4,7 +4,7 @@
 //! up after a pause finds its lease expired before it does anything.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -23,6 +23,8 @@ struct Inner {
     /// The epoch that this process has in the applied log; a lease for another one is worth nothing. Held while the rest
     /// changes.
     epoch: Mutex<Option<u64>>,
+    /// This process never serves again. Changes under the lock of `epoch`.
+    is_over: AtomicBool,
     standing: watch::Sender<Standing>,
 }
 
@@ -58,6 +60,7 @@ impl Default for Lease {
             inner: Arc::new(Inner {
                 deadline_ns: AtomicU64::new(0),
                 epoch: Mutex::new(None),
+                is_over: AtomicBool::new(false),
                 standing: watch::channel(standing).0,
             }),
         }
@@ -106,7 +109,8 @@ impl Lease {
     /// The node serves in `epoch` until `deadline_ns`, unless it has lost that epoch or the time is over.
     pub(crate) fn extend(&self, epoch: u64, deadline_ns: u64) {
         let known = self.inner.epoch.lock();
-        if *known != Some(epoch) || deadline_ns <= now_ns() {
+        let is_over = self.inner.is_over.load(Ordering::Relaxed);
+        if is_over || *known != Some(epoch) || deadline_ns <= now_ns() {
             return;
         }
         self.inner.deadline_ns.fetch_max(deadline_ns, Ordering::AcqRel);
@@ -121,6 +125,13 @@ impl Lease {
     /// The node serves nobody from now on, until the lease is extended.
     pub(crate) fn end(&self, reason: &str) {
         let _unchanged = self.inner.epoch.lock();
+        self.fence(reason);
+    }
+
+    /// The node serves nobody until the process is started again: an answer of the leader that comes late changes nothing.
+    pub(crate) fn end_for_good(&self, reason: &str) {
+        let _unchanged = self.inner.epoch.lock();
+        self.inner.is_over.store(true, Ordering::Relaxed);
         self.fence(reason);
     }
 

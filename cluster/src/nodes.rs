@@ -46,7 +46,10 @@ impl Nodes {
         let is_former =
             |node: &NodeRecord| node.node_id == own.node_id && node.incarnation != own.incarnation;
         let epoch = |node: &NodeRecord| if is_former(node) { 0 } else { node.epoch };
-        let has_served = self.entries.values().filter(|node| node.changed_index != 0 && !node.removed);
+        let has_served = self
+            .entries
+            .values()
+            .filter(|node| node.changed_index != 0 && (!node.removed || node.epoch != 0));
         has_served.map(|node| (node.node_id, epoch(node))).collect()
     }
 
@@ -58,7 +61,8 @@ impl Nodes {
     /// The node's epoch, if it was begun by this process of it.
     pub(crate) fn epoch_of(&self, node_id: u64, incarnation: u64) -> Option<u64> {
         let node = self.entries.get(&node_id)?;
-        (node.epoch != 0 && node.incarnation == incarnation).then_some(node.epoch)
+        // A process that reads that it was removed stops at once.
+        (node.epoch != 0 && !node.removed && node.incarnation == incarnation).then_some(node.epoch)
     }
 
     /// What is known about the node.
@@ -123,7 +127,8 @@ impl Nodes {
             SystemChange::Remove(remove) => {
                 let node = self.entry(remove.node_id);
                 node.removed = true;
-                (node.epoch != 0).then(|| end(node, index))
+                // It may hold a lease. It gets no other, and is given up when this one is over.
+                (node.epoch != 0 && remove.is_dead).then(|| end(node, index))
             }
         }
     }
@@ -197,7 +202,7 @@ mod tests {
         let give_up = SystemChange::GiveUp(GiveUpNode { node_id: 2, epoch: 6, ..GiveUpNode::default() });
         nodes.apply(10, &command(give_up));
         assert_eq!(epochs(&nodes, 2), BTreeMap::from([(1, 9), (2, 0)]));
-        nodes.apply(11, &command(SystemChange::Remove(RemoveNode { node_id: 2 })));
+        nodes.apply(11, &command(SystemChange::Remove(RemoveNode { node_id: 2, is_dead: true })));
         assert_eq!(epochs(&nodes, 2), BTreeMap::from([(1, 9)]));
     }
 
@@ -215,7 +220,7 @@ mod tests {
         nodes.apply(3, &admit(b"a"));
         nodes.apply(4, &admit(b"b"));
         assert_eq!((nodes.admitted(b"a"), nodes.admitted(b"b")), (Some(2), Some(3)));
-        nodes.apply(5, &command(SystemChange::Remove(RemoveNode { node_id: 3 })));
+        nodes.apply(5, &command(SystemChange::Remove(RemoveNode { node_id: 3, is_dead: false })));
         assert_eq!(nodes.apply(6, &register(3, 1, 0)), None, "it was removed");
         let mut nodes = Nodes::from_record(&nodes.to_record());
         nodes.apply(7, &admit(b"c"));

@@ -78,7 +78,7 @@ fn start_links<R: Replica>(shared: &Shared<R>, node_id: u64) {
 
 fn restore<R: Replica>(shared: &Shared<R>, newest: Option<Verified>) -> Result<(), StartError> {
     let (Some(newest), Some(path)) = (newest, shared.place().snapshots.current_path()) else { return Ok(()) };
-    shared.machine.restore(&newest).map_err(|source| StartError::Restore { path, source })
+    shared.machine.restore(&newest, None).map_err(|source| StartError::Restore { path, source })
 }
 
 /// The certificates of a node that has an identity. A node that ran alone so far gets its cluster's authority now.

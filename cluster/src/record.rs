@@ -190,6 +190,9 @@ pub(crate) struct AdmitNode {
 pub(crate) struct RemoveNode {
     #[prost(uint64, tag = "1")]
     pub(crate) node_id: u64,
+    /// No process of the node lives: its epoch ends here. Otherwise it ends when its lease has run out.
+    #[prost(bool, tag = "2")]
+    pub(crate) is_dead: bool,
 }
 
 /// What the cluster knows about one node, in a snapshot.

@@ -281,7 +281,7 @@ fn admit(request_id: &[u8], name: &str) -> SystemCommand {
 }
 
 fn remove(node_id: u64) -> SystemCommand {
-    SystemCommand { change: Some(SystemChange::Remove(RemoveNode { node_id })) }
+    SystemCommand { change: Some(SystemChange::Remove(RemoveNode { node_id, is_dead: true })) }
 }
 
 /// The replica's bytes of another snapshot.

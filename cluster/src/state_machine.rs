@@ -126,12 +126,16 @@ impl<R: Replica> Machine<R> {
         StateMachine { machine: Arc::clone(self), generation: state.generation }
     }
 
-    /// Replaces the state by that of a verified snapshot.
-    pub(crate) fn restore(&self, snapshot: &Verified) -> Result<(), RestoreError> {
+    /// Replaces the state by that of a verified snapshot. `generation` is the Raft core that asks for it; `None` before
+    /// there is one.
+    pub(crate) fn restore(&self, snapshot: &Verified, generation: Option<u64>) -> Result<(), RestoreError> {
         let header = &snapshot.header;
         let membership = record::stored_membership(header)
             .map_err(|error| RestoreError::Invalid { rule: error.to_string() })?;
         let mut state = self.state.lock();
+        if generation.is_some_and(|asking| asking != state.generation) {
+            return Err(RestoreError::Invalid { rule: ApplyError::Superseded.to_string() });
+        }
         self.replica.restore(&mut snapshot.body()?)?;
         state.last_applied = header.last_log_id.map(LogId::from);
         let applied_next = state.last_applied.map_or(0, |id| id.index + 1);
@@ -384,9 +388,10 @@ impl<R: Replica> RaftStateMachine<TypeConfig> for StateMachine<R> {
         meta: &SnapshotMeta,
         snapshot: Box<SnapshotFile>,
     ) -> Result<(), StorageError> {
-        let machine = Arc::clone(&self.machine);
+        let (machine, generation) = (Arc::clone(&self.machine), self.generation);
         let meta_for_task = meta.clone();
-        let installed = tokio::task::spawn_blocking(move || machine.install(&meta_for_task, &snapshot));
+        let installed =
+            tokio::task::spawn_blocking(move || machine.install(generation, &meta_for_task, &snapshot));
         let result = installed.await.unwrap_or_else(|panic| Err(panic.to_string()));
         result.map_err(|reason| {
             StorageIOError::write_snapshot(Some(meta.signature()), AnyError::error(reason)).into()
@@ -401,10 +406,13 @@ impl<R: Replica> RaftStateMachine<TypeConfig> for StateMachine<R> {
 impl<R: Replica> Machine<R> {
     /// Takes over a snapshot received from a peer: checked, kept, restored, in this order, so that a crash in between
     /// starts from it.
-    fn install(&self, meta: &SnapshotMeta, file: &SnapshotFile) -> Result<(), String> {
+    fn install(&self, generation: u64, meta: &SnapshotMeta, file: &SnapshotFile) -> Result<(), String> {
         let verified = self.place().snapshots.verify_received(meta, file)?;
+        if self.state.lock().generation != generation {
+            return Err(ApplyError::Superseded.to_string());
+        }
         self.place().snapshots.adopt(meta, file).map_err(|error| error.to_string())?;
-        self.restore(&verified).map_err(|error| error.to_string())?;
+        self.restore(&verified, Some(generation)).map_err(|error| error.to_string())?;
         self.snapshot_bytes.store(self.applied_bytes.load(Ordering::Relaxed), Ordering::Relaxed);
         Ok(())
     }

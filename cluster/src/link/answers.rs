@@ -47,7 +47,7 @@ impl Answers {
                 Ok(()) => has_accepted = true,
                 Err(_ended) => return Some(Err(self.end().await?)),
             },
-            Ok(()) = self.effective.changed() => self.effective.mark_changed(),
+            // How far this node is goes out at once on its own link; here with what else is said.
             () = sleep_until(self.heartbeat) => {}
         }
         self.heartbeat = Instant::now() + HEARTBEAT;

@@ -27,6 +27,8 @@ pub(crate) struct Peer {
     is_connected: AtomicBool,
     /// When the node answered last, or became known, on the clock of [`crate::lease::now_ns`].
     heard_ns: AtomicU64,
+    /// Whether it ever answered this process.
+    was_heard: AtomicBool,
     /// For metrics.
     pub(crate) counters: Counters,
 }
@@ -121,6 +123,7 @@ impl Peer {
             backlog_bytes: AtomicUsize::new(0),
             is_connected: AtomicBool::new(false),
             heard_ns: AtomicU64::new(0),
+            was_heard: AtomicBool::new(false),
             counters: Counters::default(),
         }
     }
@@ -150,7 +153,7 @@ impl Peer {
         self.target.send_if_modified(|known| {
             let (before, after) = (known.map(|known| known.receiver), target.map(|target| target.receiver));
             if before.is_none() || before != after && after != Some(0) {
-                self.heard(now_ns);
+                self.heard_ns.fetch_max(now_ns, Ordering::Relaxed);
             }
             self.state.lock().target = target;
             let is_new = *known != target;
@@ -198,13 +201,17 @@ impl Peer {
     /// The node has answered something.
     pub(crate) fn heard(&self, now_ns: u64) {
         self.heard_ns.fetch_max(now_ns, Ordering::Relaxed);
+        self.was_heard.store(true, Ordering::Relaxed);
     }
 
     /// Whether the node has not been heard of over a link for longer than `patience_ns`, though it should be.
     pub(crate) fn is_unreachable(&self, now_ns: u64, patience_ns: u64) -> bool {
         let silent_ns = now_ns.saturating_sub(self.heard_ns.load(Ordering::Relaxed));
         let is_connected = self.is_connected.load(Ordering::Relaxed);
-        !is_connected && silent_ns > patience_ns && self.target.borrow().is_some()
+        // Without an epoch of this node there is no patience: who registers must know that the two can talk.
+        let is_unproven = !self.was_heard.load(Ordering::Relaxed);
+        let is_overdue = |target: Epochs| silent_ns > patience_ns || target.sender == 0 && is_unproven;
+        !is_connected && self.target.borrow().is_some_and(is_overdue)
     }
 
     /// A new attempt to connect for `target`; `None` if that is not what the link is for any more.

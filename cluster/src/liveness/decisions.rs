@@ -42,8 +42,8 @@ pub(super) async fn run(inner: Arc<Inner>, propose: Propose) {
 impl Inner {
     /// Who must go, and the term in which that was decided.
     fn decide(&self) -> (u64, Vec<GiveUp>) {
-        let running = self.running();
         let mut grants = self.grants.lock();
+        let running = self.running();
         let now = self.refresh(&mut grants, running.as_ref());
         let decided = grants.decide(now);
         (grants.term().unwrap_or_default(), decided)

@@ -30,7 +30,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rand::RngCore;
 use rookery_proto::rookery::cluster::v1::{RenewLeaseRequest, RenewLeaseResponse};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -80,7 +80,6 @@ struct Inner {
     cores: AtomicU64,
     backoff: Mutex<Backoff>,
     /// Asks for a lease at once.
-    kick: Notify,
     is_retired: AtomicBool,
     was_serving: AtomicBool,
 }
@@ -121,7 +120,6 @@ impl LivenessControl {
             core: Mutex::new(Core::Down { reason, serves_alone: false }),
             cores: AtomicU64::new(0),
             backoff: Mutex::default(),
-            kick: Notify::new(),
             is_retired: AtomicBool::new(false),
             was_serving: AtomicBool::new(false),
         });
@@ -165,7 +163,7 @@ impl LivenessControl {
         let inner = &self.inner;
         inner.stop(reason, is_fault);
         if is_fault {
-            inner.applied.lease.end(reason);
+            inner.applied.lease.end_for_good(reason);
         }
         inner.look();
     }
@@ -216,7 +214,7 @@ impl LivenessControl {
     pub(crate) async fn retire(&self) {
         let inner = &self.inner;
         inner.is_retired.store(true, Ordering::Release);
-        inner.applied.lease.end("the node is ending");
+        inner.applied.lease.end_for_good("the node is ending");
         let nodes = inner.applied.nodes();
         let (Some(epoch), Some(running)) = (inner.applied.own_epoch(), inner.running()) else { return };
         if nodes.registered().len() < 2 {
@@ -272,8 +270,9 @@ impl Inner {
 
     /// Answers a node, maybe this one, from what is known now.
     fn answer(&self, request: Request) -> Answer {
-        let running = self.running();
+        // Looked up under the lock: what is known of a Raft core must not replace what is known of its successor.
         let mut grants = self.grants.lock();
+        let running = self.running();
         let now = self.refresh(&mut grants, running.as_ref());
         grants.renew(request, now)
     }

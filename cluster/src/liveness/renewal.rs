@@ -76,7 +76,6 @@ pub(super) async fn run(inner: Arc<Inner>, running: Running, channels: Channels)
         loop {
             tokio::select! {
                 () = &mut asked_again => break,
-                () = inner.kick.notified() => break,
                 changed = metrics.changed() => {
                     if changed.is_err() {
                         return;
@@ -144,7 +143,8 @@ async fn renew(inner: &Arc<Inner>, running: &Running, channels: &Channels) -> Du
         Ok(response) => inner.take(&vote, epoch, sent_ns, &response),
         Err(reason) => {
             tracing::debug!(leader, reason, "the leader does not answer");
-            INTERVAL_REFUSED
+            // Without a lease nothing is lost by patience.
+            if inner.applied.lease.is_valid() { INTERVAL_REFUSED } else { INTERVAL }
         }
     }
 }

@@ -86,8 +86,8 @@ impl LivenessControl {
 
     fn known_nodes(&self) -> (Vec<NodeLiveness>, Option<Duration>) {
         let inner = &self.inner;
-        let running = inner.running();
         let mut grants = inner.grants.lock();
+        let running = inner.running();
         let now = inner.refresh(&mut grants, running.as_ref());
         let quorum_time = grants.quorum_time(now);
         let quorum_heard = quorum_time.map(|at| Duration::from_nanos(now.saturating_sub(at)));

@@ -298,7 +298,7 @@ impl Changer {
     /// From the first entry on, the identifier is never heard again, whatever becomes of this leader.
     async fn remove_now(&self, leading: &Leading, node_id: u64) -> Result<(), ChangeError> {
         tracing::info!(node_id, "a member is removed");
-        self.system(&leading.raft, SystemChange::Remove(RemoveNode { node_id })).await?;
+        self.system(&leading.raft, SystemChange::Remove(RemoveNode { node_id, is_dead: false })).await?;
         self.expel(leading, node_id).await
     }
 

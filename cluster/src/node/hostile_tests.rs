@@ -75,7 +75,8 @@ async fn a_node_speaks_only_for_itself() {
     assert!(machines.raft(1).metrics().borrow().current_term < u64::MAX);
 
     // Nor does it decide about others.
-    let remove = SystemCommand { change: Some(SystemChange::Remove(RemoveNode { node_id: 3 })) };
+    let remove =
+        SystemCommand { change: Some(SystemChange::Remove(RemoveNode { node_id: 3, is_dead: false })) };
     let request = ProposeRequest { system: record::encode(&remove).into(), ..ProposeRequest::default() };
     let mut client = RaftClient::new(channel(&machines, &member, leader));
     let mut answers = client.propose(tokio_stream::once(request)).await.unwrap().into_inner();
@@ -100,7 +101,7 @@ async fn a_removed_node_is_not_heard_again() {
     let removed = certify(&machines.founder, CLUSTER, 9);
     let before = channel(&machines, &removed, leader);
     assert_eq!(vote(before.clone(), 9).await, Ok(()));
-    let remove = SystemChange::Remove(RemoveNode { node_id: 9 });
+    let remove = SystemChange::Remove(RemoveNode { node_id: 9, is_dead: false });
     machines.node(leader).shared.system_proposer().propose_system(remove).await.unwrap();
     for node_id in 1..=3 {
         let nodes = || machines.node(node_id).shared.machine.nodes();

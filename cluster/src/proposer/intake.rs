@@ -20,6 +20,9 @@ use crate::record::{self, Batch, Group, SystemChange, SystemCommand};
 
 type Answer = Result<ProposeResponse, Status>;
 
+/// Tells a refusal of the leader from what the transport says with the same code.
+pub(crate) const DISK_FULL: &str = "the leader's disk is full";
+
 /// Appends the batches of one stream.
 pub(crate) struct Intake {
     pub(crate) raft: Raft,
@@ -97,7 +100,7 @@ impl Intake {
         // A batch may hold both kinds of commands; its sender has held back ordinary ones by the reserve of its own disk.
         self.guard
             .admit(bytes as u64, Importance::Essential)
-            .map_err(|_below| Status::resource_exhausted("the leader's disk is full"))?;
+            .map_err(|_below| Status::resource_exhausted(DISK_FULL))?;
         let group = Group { node_id: self.from, incarnation, first_sequence, commands, after_sequence };
         Ok(Batch { groups: vec![group], system: None })
     }

@@ -14,6 +14,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
 
 use super::Origin;
+use super::intake::DISK_FULL;
 use super::window::Sending;
 use crate::membership::pause::Pause;
 use crate::network::{Channels, MESSAGE_BYTES_MAX, Purpose};
@@ -169,7 +170,9 @@ fn remote(
         Ok(response) => {
             let answers = response.into_inner().map(|answer| match answer {
                 Ok(answer) => verdict(answer),
-                Err(status) if status.code() == Code::ResourceExhausted => Event::Full,
+                Err(status) if status.code() == Code::ResourceExhausted && status.message() == DISK_FULL => {
+                    Event::Full
+                }
                 Err(status) => Event::Lost { reason: status.message().to_owned() },
             });
             let end = stream::iter([Event::Lost { reason: "the stream ended".to_owned() }]);

@@ -114,11 +114,15 @@ impl<T> Pending<T> {
 
     /// Answers everybody with an error; what they wait for is not sent again.
     pub(crate) fn fail_all(&self, error: &ProposeError) {
-        self.fail(0, u64::MAX, error);
         let mut state = self.state.lock();
         state.progress.abandoned = state.registered;
+        // Together: who is added later is neither answered here nor abandoned.
+        let waiters = std::mem::take(&mut state.waiters);
         drop(state);
         self.changed.notify_one();
+        for (_, waiter) in waiters {
+            waiter.answer(Err(error.clone()));
+        }
     }
 
     /// How far the commands are. That there was a gap is told once.
