@@ -26,6 +26,32 @@ pub fn check(view: &View) -> Vec<Violation> {
     violations
 }
 
+/// Receipts that the rules demand: session and message. Shows that a history that passes has put the promise to a test.
+pub fn demanded(view: &View) -> Vec<(SessionNumber, MessageNumber)> {
+    let acknowledged = acknowledged_by_topic(view);
+    let mut demanded = Vec::new();
+    for (&number, session) in &view.sessions {
+        let (received, newest) = Receiver { view, number, session }.receipts(&mut Vec::new());
+        for subscription in &session.subscriptions {
+            let messages = subscription.topics.iter().filter_map(|topic| acknowledged.get(topic)).flatten();
+            let is_demanded = |(message, sent): &&(MessageNumber, Message)| {
+                let newest = newest.get(&(sent.session, sent.topic, sent.quality));
+                is_owed(subscription, sent)
+                    && received.contains(message)
+                    && (session.ended_at.is_none() || newest.is_some_and(|newest| newest > message))
+            };
+            demanded.extend(messages.filter(is_demanded).map(|(message, _)| (number, *message)));
+        }
+    }
+    demanded
+}
+
+/// Whether a subscription was granted before the message was sent, and held until it was acknowledged.
+fn is_owed(subscription: &Subscription, message: &Message) -> bool {
+    let acknowledged_at = message.acknowledged_at.unwrap_or(u64::MAX);
+    message.sent_at > subscription.from && subscription.until.is_none_or(|until| acknowledged_at < until)
+}
+
 /// Acknowledged QoS 1 messages of each topic.
 fn acknowledged_by_topic(view: &View) -> HashMap<TopicNumber, Vec<(MessageNumber, Message)>> {
     let mut topics: HashMap<_, Vec<_>> = HashMap::new();
@@ -99,10 +125,7 @@ impl Receiver<'_> {
     ) {
         let messages = subscription.topics.iter().filter_map(|topic| acknowledged.get(topic)).flatten();
         for (number, message) in messages {
-            let acknowledged_at = message.acknowledged_at.unwrap_or(u64::MAX);
-            let is_owed = message.sent_at > subscription.from
-                && subscription.until.is_none_or(|until| acknowledged_at < until);
-            if !is_owed || received.contains(number) {
+            if !is_owed(subscription, message) || received.contains(number) {
                 continue;
             }
             let newest = newest.get(&(message.session, message.topic, message.quality)).copied();

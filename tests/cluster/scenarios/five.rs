@@ -15,7 +15,7 @@ use super::{
 };
 
 /// Iterations of subscribe-then-publish.
-const ITERATIONS: u64 = 400;
+const ITERATIONS: u64 = 200;
 /// Time of random faults.
 const FAULTS: Duration = Duration::from_secs(20);
 

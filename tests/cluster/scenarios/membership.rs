@@ -46,7 +46,7 @@ fn nodes_join_are_promoted_lead_and_are_removed() {
         let leader = cluster.leader(0);
         let follower = 1 - leader;
         cluster.wait_until("the dead node is given up", || !is_registered(cluster, leader, 2));
-        refuses(cluster, &["cluster", "remove", &name(follower)], "quorum");
+        refuses(cluster, &["cluster", "remove", &name(follower)], "of 2 voters");
         cluster.restart(2);
         cluster.wait_until_ready(2);
         cluster.run(0, &["cluster", "members"]);

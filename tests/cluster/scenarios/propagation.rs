@@ -25,7 +25,7 @@ use super::{
 };
 
 /// Iterations of a default run; the full proof takes 20,000.
-const ITERATIONS: u64 = 1500;
+const ITERATIONS: u64 = 800;
 /// Loops at once.
 const LOOPS: usize = 24;
 

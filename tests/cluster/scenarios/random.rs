@@ -9,8 +9,8 @@ use rookery_harness::{
 
 use super::{on_own_nodes, variable};
 use crate::{
-    checker::{Report, Violation},
-    history::History,
+    checker::{Report, Rule, Violation, check, delivery, view::View},
+    history::{Deed, History, What},
     nemesis::{Limits, Nemesis, schedule},
     workload::Workload,
 };
@@ -54,10 +54,24 @@ pub(super) fn faults(cluster: &Arc<Cluster>, seed: u64, total: Duration, disks: 
 pub(super) fn expect_no_violation(workload: Workload) {
     let cluster = Arc::clone(&workload.shared().cluster);
     let (history, violations) = run(workload.finish());
-    eprintln!("{} events were checked", history.events.len());
     if !violations.is_empty() {
         fail(&cluster, &history, &violations);
     }
+    expect_sharp_eyes(history);
+}
+
+/// Takes one demanded receipt out of a good history: the checker must miss it.
+fn expect_sharp_eyes(mut history: History) {
+    let demanded = delivery::demanded(&View::of(&history));
+    eprintln!("{} events, {} receipts were demanded, none was missed", history.events.len(), demanded.len());
+    let &(session, taken) = demanded.first().expect("something was acknowledged and had to arrive");
+    history.events.retain(|event| match event.what {
+        What::Session(receiver, Deed::Received { message, .. }) => (receiver, message) != (session, taken),
+        _ => true,
+    });
+    let violations = check(&history);
+    assert_eq!(violations.len(), 1, "{}", Report { history: &history, violations: &violations });
+    assert_eq!((violations[0].rule, violations[0].messages[0]), (Rule::Missed, taken));
 }
 
 fn fail(cluster: &Cluster, history: &History, violations: &[Violation]) -> ! {
