@@ -1,11 +1,13 @@
 //! Where the parts of a node are put together: the services of the peer listener, and the tasks that run beside a Raft core.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rookery_proto::rookery::cluster::v1 as proto;
 use rookery_proto::rookery::cluster::v1::raft_server::RaftServer;
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 use tonic::service::Routes;
 
 use crate::election::ElectionGuard;
@@ -15,13 +17,18 @@ use crate::liveness::{LivenessControl, LivenessTasks, Propose};
 use crate::log_store::LogStore;
 use crate::network::MESSAGE_BYTES_MAX;
 use crate::network::raft_server::RaftService;
+use crate::peer::MemberRole;
 use crate::pki::Credentials;
 use crate::raft::Raft;
 use crate::replica::Replica;
 use crate::supervisor::Shared;
+use rookery_proto::rookery::cluster::v1::change_request::Change;
 
 /// How often the links are asked whom they do not reach.
 const UNREACHABLE_TICK: Duration = Duration::from_millis(250);
+
+/// How often a leader looks whether its disk is full. If all disks are, leadership goes round no faster than this.
+const STEP_ASIDE_TICK: Duration = Duration::from_secs(3);
 
 /// The only voter among several nodes does not wait longer until it serves.
 const SERVE_MAX: Duration = Duration::from_secs(10);
@@ -88,6 +95,7 @@ pub(crate) async fn start<R: Replica>(
     };
     tasks.spawn(guard.run());
     tasks.spawn(report_unreachable(Arc::clone(shared)));
+    tasks.spawn(step_aside(Arc::clone(shared)));
     let proposer = shared.system_proposer();
     let propose: Propose = Arc::new(move |change| {
         let proposer = proposer.clone();
@@ -106,14 +114,44 @@ pub(crate) async fn start<R: Replica>(
 /// Tells the leases which members this node has no working link to.
 async fn report_unreachable<R: Replica>(shared: Arc<Shared<R>>) {
     let mut ticks = tokio::time::interval(UNREACHABLE_TICK);
+    let mut told = BTreeSet::new();
     loop {
         ticks.tick().await;
         let unreachable = shared.links.unreachable();
-        shared.liveness.unreachable().send_if_modified(|known| {
-            let changed = *known != unreachable;
-            *known = unreachable;
-            changed
+        if unreachable != told {
+            shared.liveness.unreachable().send_replace(unreachable.clone());
+            told = unreachable;
+        }
+    }
+}
+
+/// A leader whose disk is nearly full refuses what others could still take: it lets another voter lead.
+async fn step_aside<R: Replica>(shared: Arc<Shared<R>>) {
+    let Some(router) = shared.membership.as_ref().map(|membership| membership.router()) else { return };
+    let mut ticks = tokio::time::interval(STEP_ASIDE_TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let own_id = shared.place().origin.node_id;
+        if shared.guard.check().is_ok() || shared.status.borrow().leader_id != Some(own_id) {
+            continue;
+        }
+        let members = Arc::clone(&shared.members.borrow());
+        let others = members.iter().filter(|member| {
+            member.node_id != own_id && member.role == MemberRole::Voter && member.epoch.is_some()
         });
+        for member in others {
+            match router.ask(Change::TransferLeaderTo(member.node_id)).await {
+                Ok(_) => {
+                    tracing::warn!(
+                        to = member.name,
+                        "the disk is nearly full; another node leads from now on"
+                    );
+                    break;
+                }
+                Err(error) => tracing::debug!(%error, to = member.name, "leadership was not transferred"),
+            }
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use super::close::CloseReason;
 use super::directory::Directory;
 use super::lane::{Control, Lanes};
 use super::post::post_always;
-use super::registry::DeviceDeleted;
+use super::registry::{DeviceDeleted, MonitoringStored};
 use super::routes;
 use super::slot::Slot;
 use super::space::Space;
@@ -80,11 +80,18 @@ impl ApplyObserver for Observer {
                     post_always(&registry, DeviceDeleted(device.clone()));
                 }
             }
+            Event::MonitoringChanged { registry, device } => {
+                let id = SpaceId::Registry(registry.clone());
+                if let Some(space) = self.directory.find(&id).filter(|space| space.retells())
+                    && let Some(actor) = self.directory.running(&space.id)
+                {
+                    post_always(&actor, MonitoringStored(device.clone()));
+                }
+            }
             Event::SessionOpened { .. }
             | Event::SpaceCreated { .. }
             | Event::CredentialRemoved { .. }
-            | Event::RegistryDisabled { .. }
-            | Event::MonitoringChanged { .. } => {}
+            | Event::RegistryDisabled { .. } => {}
         }
     }
 

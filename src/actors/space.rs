@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::{Mutex, RwLock};
 
 use super::own_node::OwnNode;
+use crate::clock;
 use crate::domain::address::CanonicalTopic;
 use crate::domain::catalog::Catalog;
 use crate::domain::index::{Matches, SubscriptionIndex};
@@ -25,6 +26,9 @@ pub struct Epochs {
     pub names: u64,
 }
 
+/// Longer than news wait before they are proposed to the catalog.
+const RETOLD_S: u64 = 10;
+
 /// The state of the catalog at the moment in which a change took effect; empty until then.
 pub type Moment = Arc<OnceLock<Catalog>>;
 
@@ -40,6 +44,8 @@ pub struct Space {
     names_epoch: AtomicU64,
     /// Subscriptions to monitoring topics, of the whole cluster.
     monitoring: AtomicUsize,
+    /// Until when the news that the catalog stores are told again on this node, in seconds of the time of day.
+    retold_until_s: AtomicU64,
     /// Sessions of this node that wait for a change of their subscriptions, and will be sent stored messages.
     moments: Mutex<HashMap<SessionId, Moment>>,
 }
@@ -54,6 +60,7 @@ impl Space {
             index_epoch: AtomicU64::new(0),
             names_epoch: AtomicU64::new(0),
             monitoring: AtomicUsize::new(0),
+            retold_until_s: AtomicU64::new(0),
             moments: Mutex::default(),
         }
     }
@@ -127,6 +134,18 @@ impl Space {
     /// Whether anybody in the cluster subscribes to monitoring topics of the space.
     pub fn is_monitored(&self) -> bool {
         self.monitoring.load(Ordering::Relaxed) > 0
+    }
+
+    /// A session of this node has just subscribed to monitoring topics. What other nodes told before, and propose to the
+    /// catalog only now and then, is told again for that long.
+    pub fn retell(&self) {
+        self.retold_until_s.store(clock::now().seconds() + RETOLD_S, Ordering::Relaxed);
+    }
+
+    /// Whether news that the catalog stores are to be told again.
+    pub fn retells(&self) -> bool {
+        let until_s = self.retold_until_s.load(Ordering::Relaxed);
+        until_s != 0 && clock::now().seconds() <= until_s
     }
 
     /// Asks for the state of the catalog at the moment in which the next change of the session's subscriptions is

@@ -5,6 +5,7 @@
 //! two sets of voters, or a member whose identifier was given up for ever. The removal of a node begins with
 //! the latter for this reason.
 
+use futures::future::join_all;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
@@ -124,7 +125,10 @@ impl Changer {
     /// Removes a member for good.
     pub(crate) async fn remove(&self, node_id: u64) -> Result<(), ChangeError> {
         self.change(async {
-            let leading = self.leading().await?;
+            let mut leading = self.leading().await?;
+            leading.situation.removal(node_id)?;
+            // Who died a moment ago is still registered, and its vote would be counted on.
+            self.drop_silent(&mut leading.situation).await;
             leading.situation.removal(node_id)?;
             self.remove_now(&leading, node_id).await
         })
@@ -134,7 +138,9 @@ impl Changer {
     /// Makes a learner a voter.
     pub(crate) async fn promote(&self, node_id: u64) -> Result<Option<Warning>, ChangeError> {
         self.change(async {
-            let leading = self.leading().await?;
+            let mut leading = self.leading().await?;
+            leading.situation.promotion(node_id)?;
+            self.drop_silent(&mut leading.situation).await;
             let warning = leading.situation.promotion(node_id)?;
             if let Some(warning) = &warning {
                 tracing::warn!(node_id, "{warning}");
@@ -143,6 +149,16 @@ impl Changer {
             Ok(warning)
         })
         .await
+    }
+
+    /// Asks the voters whether they live; those who do not answer do not count as registered.
+    async fn drop_silent(&self, situation: &mut Situation) {
+        let own_id = self.node_id();
+        let asked = situation.voters.iter().copied().filter(|node_id| *node_id != own_id);
+        let answered = join_all(asked.map(async |node_id| (node_id, self.answers(node_id).await))).await;
+        for (node_id, _) in answered.into_iter().filter(|(_, answers)| !answers) {
+            situation.registered.remove(&node_id);
+        }
     }
 
     /// Gives a member a new name or address.

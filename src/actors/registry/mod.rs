@@ -91,6 +91,11 @@ pub struct DeviceDisconnected {
 #[rtype(result = "()")]
 pub struct DeviceDeleted(pub DeviceId);
 
+/// The catalog has stored news of a device.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct MonitoringStored(pub DeviceId);
+
 /// Add subscriptions.
 #[derive(Message)]
 #[rtype(result = "()")]

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use actix::prelude::Handler;
 
 use super::subscriptions::monitoring_delivery;
-use super::{ActivityReport, RegistryActor, StoredDelivery};
+use super::{ActivityReport, MonitoringStored, RegistryActor, StoredDelivery};
 use crate::actors::routes;
 use crate::domain::address::CanonicalTopic;
 use crate::domain::catalog::command::LastSeen;
@@ -101,6 +101,19 @@ impl RegistryActor {
         routes::deliver_from_outside(&self.environment, &route, json.as_bytes(), QoS::AtMostOnce);
     }
 
+    /// The catalog has learned of a device what another node may have told before a subscriber of this one was there: it
+    /// is told again here, to the sessions of this node.
+    fn tell_here(&self, device: &DeviceId) {
+        let Some(registry) = self.registry_id() else { return };
+        let topic = CanonicalTopic::monitoring(device);
+        let route = self
+            .environment
+            .catalog
+            .read(|catalog| routes::matching(&self.space, topic.clone(), topic.as_str(), catalog));
+        let json = self.record(device).to_json(registry, device);
+        routes::deliver_on_this_node(&self.environment.lanes, &route, json.as_bytes(), QoS::AtMostOnce);
+    }
+
     /// The tick: tells what has waited, and proposes what the catalog does not have.
     pub(super) fn flush_monitoring(&mut self) {
         let untold = std::mem::take(&mut self.monitoring.untold);
@@ -148,6 +161,14 @@ impl RegistryActor {
             let json = record.to_json(registry, device);
             monitoring_delivery(interest, &CanonicalTopic::monitoring(device), json)
         }));
+    }
+}
+
+impl Handler<MonitoringStored> for RegistryActor {
+    type Result = ();
+
+    fn handle(&mut self, message: MonitoringStored, _context: &mut Self::Context) {
+        self.tell_here(&message.0);
     }
 }
 

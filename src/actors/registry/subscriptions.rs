@@ -148,6 +148,10 @@ impl RegistryActor {
             monitoring.extend(interest.filter(Interest::is_monitoring));
         }
         deduplicate(&mut stored);
+        let has_others = environment.catalog.read(|catalog| catalog.epochs().nth(1).is_some());
+        if !monitoring.is_empty() && has_others {
+            self.space.retell();
+        }
         for interest in &monitoring {
             self.monitoring_snapshots(interest, &mut stored);
         }
