@@ -58,7 +58,9 @@ impl Answers {
         let question =
             Question::decode(question).map_err(|error| format!("the question cannot be read: {error}"))?;
         let answer = match question.question {
-            Some(question) => Some(self.decide(question).await.unwrap_or_else(|refusal| refusal)),
+            Some(question) => Some(
+                self.decide(question).await.unwrap_or_else(|Refusal(text)| answer::Answer::Refused(text)),
+            ),
             // A newer version asks something that this one does not know: no answer says so.
             None => None,
         };
@@ -66,13 +68,15 @@ impl Answers {
     }
 }
 
-fn refused(code: &str, reason: impl std::fmt::Display) -> answer::Answer {
-    answer::Answer::Refused(format!("{code}: {reason}"))
+/// Why a question cannot be answered: a code, a colon and the reason.
+struct Refusal(String);
+
+fn refused(code: &str, reason: impl std::fmt::Display) -> Refusal {
+    Refusal(format!("{code}: {reason}"))
 }
 
 impl Answers {
-    /// The error is a refusal.
-    async fn decide(&self, question: question::Question) -> Result<answer::Answer, answer::Answer> {
+    async fn decide(&self, question: question::Question) -> Result<answer::Answer, Refusal> {
         Ok(match question {
             question::Question::Details(_) => answer::Answer::Details(self.details().await),
             question::Question::Drain(request) => {
@@ -106,7 +110,7 @@ impl Answers {
     }
 
     /// Where the connection of a session of this node is.
-    fn own_slot(&self, id: &str) -> Result<Slot, answer::Answer> {
+    fn own_slot(&self, id: &str) -> Result<Slot, Refusal> {
         let not_found = || refused("NOT_FOUND", format!("session_id: there is no session {id:?}"));
         let id = SessionId::parse(id).ok_or_else(not_found)?;
         let known = self.environment.catalog.session(id).is_some();
@@ -115,7 +119,7 @@ impl Answers {
         if known && has_lane && is_own { Ok(Slot::from(id)) } else { Err(not_found()) }
     }
 
-    async fn queues(&self, slot: Slot) -> Result<SessionQueues, answer::Answer> {
+    async fn queues(&self, slot: Slot) -> Result<SessionQueues, Refusal> {
         let (reply, inspected) = tokio::sync::oneshot::channel();
         self.environment.lanes[usize::from(slot.lane)].control(Control::Inspect(slot.into(), reply));
         match timeout(INSPECTION_MAX, inspected).await {
