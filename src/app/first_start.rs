@@ -15,13 +15,10 @@ use crate::config::Config;
 use crate::domain::catalog::Catalog;
 use crate::domain::token::TokenHash;
 use crate::net::pki::{self, PkiError, ServerIdentity, ServerNames};
-use crate::store::{CatalogHandle, StoreError, fresh_id};
+use crate::store::{CatalogHandle, STORAGE_DIRECTORY, StoreError, fresh_id};
 
 /// The file that holds the administrator's token, in the data directory.
 pub const ADMIN_TOKEN_FILE: &str = "admin.token";
-
-/// The part of the data directory that holds the log and the snapshots.
-pub const STORAGE_DIRECTORY: &str = "raft";
 
 /// Creates the data directory and the storage in it, both for their owner only. The storage keeps hashes of credentials
 /// and stored messages, so it is closed to others even if the operator opened the directory around it.

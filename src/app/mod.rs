@@ -130,7 +130,7 @@ pub async fn start(config: &Config) -> Result<Node, StartError> {
     };
 
     let mut options =
-        store::StoreOptions::new(data_dir.join(first_start::STORAGE_DIRECTORY), config.node.name.clone());
+        store::StoreOptions::new(data_dir.join(store::STORAGE_DIRECTORY), config.node.name.clone());
     options.limits = config.quotas.clone();
     options.node.peers = peers::options(config)?;
     let peers = Arc::new(Peers::new(lanes.clone(), Arc::clone(&forwarding)));

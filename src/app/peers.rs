@@ -9,8 +9,9 @@ use rookery_cluster::PeerOptions;
 use zeroize::Zeroizing;
 
 use super::StartError;
-use super::first_start::{STORAGE_DIRECTORY, write_secret};
+use super::first_start::write_secret;
 use crate::config::Config;
+use crate::store::STORAGE_DIRECTORY;
 
 /// The file with the secret that admits nodes, in the data directory, if the operator gives none.
 const JOIN_SECRET_FILE: &str = "join.secret";

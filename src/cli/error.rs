@@ -83,6 +83,9 @@ pub enum CliError {
     /// The server answered in an unexpected way.
     #[error("unexpected answer of the server: {0}")]
     Answer(String),
+    /// What was asked for did not come about.
+    #[error("{0}")]
+    NotDone(String),
     /// The MQTT side failed.
     #[error("{0}")]
     Mqtt(String),

@@ -18,7 +18,7 @@ pub mod wire;
 pub use catalog::{CatalogHandle, MutationContext, fresh_id};
 pub use cluster::recover;
 pub use error::{OpenError, StoreError};
-pub use open::{Store, StoreOptions, open};
+pub use open::{STORAGE_DIRECTORY, Store, StoreOptions, open};
 pub use replica::ApplyObserver;
 pub use rookery_cluster::lease::now_ns;
 pub use rookery_cluster::{

@@ -15,6 +15,9 @@ use super::error::OpenError;
 use super::replica::{ApplyObserver, CatalogReplica};
 use crate::domain::quota::CatalogLimits;
 
+/// The part of a node's data directory that is the store's own: log, snapshots, identity.
+pub const STORAGE_DIRECTORY: &str = "raft";
+
 /// What the store is opened with.
 pub struct StoreOptions {
     /// Options of the replication node: directory, queue limits, when to make snapshots.

@@ -3,6 +3,7 @@
 
 mod credentials;
 mod messages;
+mod operators;
 mod refusals;
 mod resources;
 mod shapes;

@@ -161,7 +161,7 @@ impl Session {
                     tokio::time::sleep(DRAIN_POLL).await;
                 }
                 Some(_) if left > 0 => {
-                    return Err(CliError::Answer(format!(
+                    return Err(CliError::NotDone(format!(
                         "{left} sessions are left; the node goes on draining"
                     )));
                 }

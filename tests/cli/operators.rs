@@ -1,0 +1,208 @@
+//! What operators type: `rookery cluster`, `node`, `session` and `space`. Each test has a node of its own, because
+//! draining it would be felt by others.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Output, Stdio};
+
+use rookery_harness::node::Node;
+use rookery_harness::{janitor, ops};
+use serde_json::Value;
+
+use crate::{BINARY, bare, failed, field, id, keys, text};
+
+fn call(node: &Node, arguments: &[&str]) -> Output {
+    let mut command = bare(arguments);
+    command
+        .env("ROOKERY_ENDPOINT", node.address("api").to_string())
+        .env("ROOKERY_DATA_DIR", node.data_directory())
+        .env("ROOKERY_MQTT_ADDRESS", node.address("mqtts").to_string());
+    command.output().expect("the program starts")
+}
+
+fn run(node: &Node, arguments: &[&str]) -> String {
+    let output = call(node, arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+    text(&output.stdout)
+}
+
+fn json(node: &Node, arguments: &[&str]) -> Value {
+    let output = run(node, &[arguments, &["--format", "json"]].concat());
+    serde_json::from_str(&output).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {output}"))
+}
+
+/// A registry with a subscriber that runs until it is ended.
+struct Watched {
+    registry: String,
+    password: String,
+    subscriber: Child,
+}
+
+impl Watched {
+    fn start(node: &Node) -> Self {
+        let created = json(node, &["registry", "create", "watched", "--generate-password"]);
+        let (registry, password) = (id(&created), field(&created, "password"));
+        let mut command =
+            bare(&["mqtt", "subscribe", "-q", "1", "-t", "$devices/+/events/#", "-u", &registry]);
+        command.args(["--password", &password]).arg("--ca-file").arg(node.ca_path());
+        command.env("ROOKERY_MQTT_ADDRESS", node.address("mqtts").to_string());
+        let mut subscriber = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().expect("it starts");
+        janitor::guard(subscriber.id());
+        let mut said = BufReader::new(subscriber.stderr.take().expect("it was asked for")).lines();
+        let first = said.next().expect("it says something").expect("it is text");
+        assert_eq!(first, "subscribed");
+        Self { registry, password, subscriber }
+    }
+
+    /// How a message of the registry to itself fares.
+    fn publish(&self, node: &Node) -> Output {
+        let topic = format!("$registries/{}/commands", self.registry);
+        let login = ["-u", &self.registry, "--password", &self.password];
+        call(node, &[&["mqtt", "publish", "-q", "1", "-t", &topic, "-m", "x"][..], &login].concat())
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        // It has ended already where the test has ended its session.
+        let _ = self.subscriber.kill();
+        let _ = self.subscriber.wait();
+    }
+}
+
+#[test]
+fn the_status_has_the_shape_that_tools_rely_on() {
+    let node = Node::start(BINARY);
+    let printed = run(&node, &["cluster", "status", "--format", "json"]);
+    assert_eq!(keys(&printed), ["cluster_id", "leader", "lease_ms", "fenced_drop_ms", "nodes"]);
+    let status: Value = serde_json::from_str(&printed).expect("it is JSON");
+    let [row] = &status["nodes"].as_array().expect("a list")[..] else { panic!("one node: {status}") };
+    assert_eq!(row["name"], status["leader"]);
+    assert_eq!((&row["role"], &row["state"]), (&"voter".into(), &"leader".into()));
+    for number in ["id", "term", "log_index", "applied_index", "connections", "sessions", "uptime_s"] {
+        assert!(row[number].is_u64(), "{number} is a number: {row}");
+    }
+    assert_eq!(row["state_hash"]["hash"].as_str().expect("a text").len(), 64);
+    assert!(row["state_hash"]["index"].is_u64() && row["version"].is_string() && row["address"].is_string());
+    let table = run(&node, &["cluster", "status"]);
+    assert!(
+        table.starts_with("cluster ") && table.contains(" NAME ") && table.contains("| leader"),
+        "{table}"
+    );
+    let members = json(&node, &["cluster", "members"]);
+    assert_eq!((&members[0]["id"], &members[0]["registered"]), (&1.into(), &true.into()));
+}
+
+#[test]
+fn sessions_are_listed_shown_found_by_route_and_kicked() {
+    let node = Node::start(BINARY);
+    let mut watched = Watched::start(&node);
+    let sessions = json(&node, &["session", "list", "--space", &watched.registry]);
+    assert_eq!(sessions.as_array().map(Vec::len), Some(1), "{sessions}");
+    assert_eq!(json(&node, &["session", "list", "--client-id", "nobody"]), Value::Array(Vec::new()));
+    let session = id(&sessions[0]);
+
+    let details = json(&node, &["session", "show", &session]);
+    assert_eq!(details["subscriptions"][0]["filter"], "$devices/+/events/#");
+    assert_eq!(details["queues"]["in_flight_messages"], 0);
+    let spaces = json(&node, &["space", "list"]);
+    assert_eq!((&spaces[0]["sessions"], &spaces[0]["subscriptions"]), (&1.into(), &1.into()));
+
+    let device = id(&json(&node, &["device", "create", "pump", "--registry-id", &watched.registry]));
+    let routes = json(&node, &["space", "routes", "$me/device/events/a", "--as", &device]);
+    assert_eq!(routes["canonical_topic"], format!("$devices/{device}/events/a"));
+    assert_eq!(
+        (&routes["total"], &routes["targets"][0]["session_id"]),
+        (&1.into(), &session.as_str().into())
+    );
+    let foreign = failed(&call(&node, &["space", "routes", "$devices/other/events", "--as", &device]));
+    assert!(foreign.contains("topic"), "{foreign}");
+
+    run(&node, &["session", "kick", &session]);
+    assert!(!watched.subscriber.wait().expect("it ends").success(), "the client notices");
+    let unknown = failed(&call(&node, &["session", "kick", "0123"]));
+    assert!(unknown.contains("session_id") && unknown.contains("NOT_FOUND"), "{unknown}");
+}
+
+#[test]
+fn a_drained_node_takes_nobody_until_it_is_undrained() {
+    let node = Node::start(BINARY);
+    let mut watched = Watched::start(&node);
+    assert!(watched.publish(&node).status.success());
+    let drained = json(&node, &["node", "drain"]);
+    assert_eq!(drained["sessions_left"], 0);
+    assert!(!watched.subscriber.wait().expect("it ends").success(), "its session has ended");
+    assert_eq!(ops::get(&node, "/readyz").0, 503);
+    assert_eq!(json(&node, &["cluster", "status"])["nodes"][0]["state"], "draining");
+    failed(&watched.publish(&node));
+    run(&node, &["node", "undrain"]);
+    assert_eq!(ops::get(&node, "/readyz").0, 200);
+    assert!(watched.publish(&node).status.success());
+}
+
+#[test]
+fn a_node_is_asked_for_a_snapshot_and_another_log_filter() {
+    let node = Node::start(BINARY);
+    assert!(json(&node, &["node", "snapshot"])["index"].as_u64() > Some(0));
+    run(&node, &["node", "log-level", "debug"]);
+    let status = json(&node, &["node", "status"]);
+    assert_eq!((&status["log_filter"], &status["serving"]), (&"debug".into(), &true.into()));
+    let refused = failed(&call(&node, &["node", "log-level", "rookery=loud"]));
+    assert!(refused.contains("log filter"), "{refused}");
+    let unknown = failed(&call(&node, &["node", "status", "nobody"]));
+    assert!(unknown.contains("node: the cluster has no member \"nobody\""), "{unknown}");
+}
+
+#[test]
+fn a_viewer_sees_the_cluster_and_changes_nothing() {
+    let node = Node::start(BINARY);
+    let token = json(&node, &["token", "create", "viewer", "--role", "viewer"]);
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("token");
+    std::fs::write(&file, field(&token, "secret")).expect("the token is written");
+    let file = file.to_str().expect("the path is text");
+    let as_viewer = |arguments: &[&str]| call(&node, &[arguments, &["--token-file", file]].concat());
+    for reads in [&["cluster", "status"][..], &["node", "status"], &["session", "list"], &["space", "list"]] {
+        let output = as_viewer(reads);
+        assert!(output.status.success(), "{reads:?}: {}", text(&output.stderr));
+    }
+    let changes = [
+        &["node", "drain"][..],
+        &["node", "undrain"],
+        &["node", "snapshot"],
+        &["node", "log-level", "trace"],
+        &["session", "kick", "0123"],
+        &["cluster", "remove", "1"],
+        &["cluster", "promote", "1"],
+        &["cluster", "transfer-leader"],
+    ];
+    for change in changes {
+        let error = failed(&as_viewer(change));
+        assert!(error.contains("PERMISSION_DENIED"), "{change:?}: {error}");
+    }
+}
+
+#[test]
+fn a_lost_cluster_is_recovered_from_one_data_directory() {
+    let node = Node::start(BINARY);
+    let registry = id(&json(&node, &["registry", "create", "kept"]));
+    let before = field(&json(&node, &["cluster", "status"]), "cluster_id");
+    let directory = node.data_directory().to_str().expect("the path is text").to_owned();
+    let recover = ["cluster", "recover", "--unsafe-new-cluster", "--from", &directory];
+    let running = failed(&call(&node, &recover));
+    assert!(running.contains("in use by another process") && !running.contains("server"), "{running}");
+
+    node.terminate();
+    node.wait();
+    let output = call_offline(&recover);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let node = node.restart();
+    let status = json(&node, &["cluster", "status"]);
+    assert_ne!(field(&status, "cluster_id"), before);
+    assert_eq!(status["nodes"][0]["id"], 2, "an identifier is never used again");
+    assert_eq!(id(&json(&node, &["registry", "get", &registry])), registry);
+}
+
+/// A command that needs no server.
+fn call_offline(arguments: &[&str]) -> Output {
+    bare(arguments).output().expect("the program starts")
+}
