@@ -1,14 +1,14 @@
-//! Replicates opaque commands with Raft and keeps them on disk.
+//! Replicates opaque commands with Raft, keeps them on disk, and carries opaque deliveries between nodes.
 //!
 //! A [`Node`] owns one data directory. It accepts commands (bytes it never looks into), commits them to a log that is
 //! on disk before anyone is told so, and hands them in log order to a [`Replica`], the deterministic machine that the
 //! caller provides. Typed responses never leave the process: they go from the replica straight to the waiting caller.
 //!
-//! This package knows Raft and disks. It knows no MQTT, no device, no actor and nothing of the package that uses it;
+//! This package knows Raft, gRPC and disks. It knows no MQTT, no device, no actor and nothing of the package that uses it;
 //! and no type of the Raft library appears in its interface. Disk formats, threads and invariants: `DESIGN.md`.
 //!
-//! In reading order: [`replica`] (what the caller implements), [`node`] and [`options`] (what the caller starts),
-//! [`proposer`] (how commands enter), [`status`] and [`error`] (what the caller sees), `supervisor` (how a node
+//! In reading order: [`replica`] and [`peer`] (what the caller implements), [`node`] and [`options`] (what the caller
+//! starts), [`lease`], [`effects`], [`barrier`] and [`link`] (what the caller serves its clients by), [`proposer`] (how commands enter), [`status`] and [`error`] (what the caller sees), `supervisor` (how a node
 //! outlives its disk), `parts` (what runs beside it), `state_machine`, `log_store`, `snapshot`, `network`, `pki`,
 //! `election`, `liveness`, `membership` (how nodes come and go), [`recover`], `disk`, `identity`, `place`, `record`,
 //! `raft`.
