@@ -72,10 +72,10 @@ pub struct RunArguments {
     /// Take scenarios from this file instead of the built-in ones.
     #[arg(long)]
     pub scenarios: Option<PathBuf>,
-    /// The broker's address.
+    /// The broker's address; repeated for each node of a cluster, in order.
     #[arg(long, default_value = "127.0.0.1:1883")]
-    pub address: SocketAddr,
-    /// The broker's process, for CPU and memory; may be repeated.
+    pub address: Vec<SocketAddr>,
+    /// The broker's process, for CPU and memory; repeated for each node of a cluster, in order.
     #[arg(long)]
     pub broker_pid: Vec<u32>,
     /// Print the report as JSON.

@@ -28,8 +28,8 @@ const CHUNKS_PER_TURN: usize = 4;
 /// Where the broker is.
 #[derive(Debug, Clone)]
 pub struct Target {
-    /// Its address.
-    pub address: SocketAddr,
+    /// Addresses of its nodes, in the order that [`ClientPlan::node`] counts; at least one.
+    pub addresses: Vec<SocketAddr>,
     /// TLS, if any.
     pub tls: Option<Tls>,
 }
@@ -101,8 +101,8 @@ impl Clients {
     fn start(&mut self, role: Role, plan: &ClientPlan) -> io::Result<()> {
         let token = self.connections.len();
         let now_ns = clock::now_ns();
-        let transport =
-            Transport::start(self.target.address, self.target.tls.as_ref(), role == Role::Stalled)?;
+        let address = self.target.addresses[plan.node];
+        let transport = Transport::start(address, self.target.tls.as_ref(), role == Role::Stalled)?;
         self.epoll.add(&transport, token)?;
         if let Role::Publisher(_) = role {
             self.publisher_tokens.push(token);

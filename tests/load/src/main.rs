@@ -71,7 +71,7 @@ fn main() -> ExitCode {
 
 fn list() -> anyhow::Result<ExitCode> {
     for scenario in scenario::built_in()? {
-        println!("{:<12} {}", scenario.name, scenario.about);
+        println!("{:<20} {}", scenario.name, scenario.about);
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -88,13 +88,16 @@ fn run_one(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
     override_figures(&mut scenario, &arguments.overrides)?;
     scenario.tls |= arguments.access.tls;
     let setting = Setting {
-        target: Target { address: arguments.address, tls: tls_of(&arguments.access, scenario.tls)? },
+        target: Target {
+            addresses: arguments.address.clone(),
+            tls: tls_of(&arguments.access, scenario.tls)?,
+        },
         addressing: addressing(&arguments.access)?,
         broker_pids: arguments.broker_pid.clone(),
         durations: arguments.durations.into(),
     };
     prepare_process(&scenario, arguments.cpu)?;
-    run::hard_stop(arguments.durations.hard_stop, broker::stop_current);
+    run::hard_stop(arguments.durations.hard_stop, broker::kill_all);
     let report = run::run(&scenario, &setting)?;
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
@@ -192,7 +195,7 @@ fn run_suite(arguments: &SuiteArguments) -> anyhow::Result<ExitCode> {
     for scenario in &chosen {
         prepare_process(scenario, arguments.cpu)?;
     }
-    run::hard_stop(arguments.durations.hard_stop, broker::stop_current);
+    run::hard_stop(arguments.durations.hard_stop, broker::kill_all);
     let suite = Suite {
         brokers,
         scenarios: chosen,

@@ -7,7 +7,7 @@ use anyhow::{Context, ensure};
 use serde::Deserialize;
 
 use crate::packet::{PublishTemplate, publish_template};
-use crate::scenario::{Scenario, Shape};
+use crate::scenario::{Placement, Scenario, Shape};
 
 /// User name and password of a connection.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
@@ -107,6 +107,8 @@ pub struct ClientPlan {
     pub login: Option<Login>,
     /// Subscribed to after CONNACK, in one SUBSCRIBE.
     pub filters: Vec<String>,
+    /// Which of the broker's nodes it connects to, from 0.
+    pub node: usize,
 }
 
 /// A publishing connection.
@@ -141,18 +143,30 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Lays out a scenario. Client ids begin with `prefix`.
-    pub fn new(scenario: &Scenario, addressing: &Addressing, prefix: &str) -> Self {
+    /// Lays out a scenario over the `nodes` of a broker. Client ids begin with `prefix`.
+    pub fn new(scenario: &Scenario, addressing: &Addressing, nodes: usize, prefix: &str) -> Self {
+        let nodes = nodes.max(1);
+        let sender_node = |index: u32| match scenario.placement {
+            Placement::Spread => index as usize % nodes,
+            Placement::Apart => 0,
+        };
+        let reader_node = |index: u32| match scenario.placement {
+            // A step slower than the publishers, so that the pairs make all combinations.
+            Placement::Spread => index as usize / nodes % nodes,
+            Placement::Apart => 1 % nodes,
+        };
         let reader = |kind: &str, index: u32, filters: Vec<String>| ClientPlan {
             client_id: format!("{prefix}{kind}{index}"),
             login: addressing.reader(),
             filters,
+            node: reader_node(index),
         };
         let publisher = |index: u32| PublisherPlan {
             client: ClientPlan {
                 client_id: format!("{prefix}p{index}"),
                 login: addressing.sender(index),
                 filters: Vec::new(),
+                node: sender_node(index),
             },
             template: publish_template(&addressing.topic(index), scenario.qos, scenario.payload_bytes),
         };
@@ -170,6 +184,7 @@ impl Plan {
             filters: (0..scenario.subscriptions)
                 .map(|filter| addressing.idle_filter(index, filter))
                 .collect(),
+            node: sender_node(index),
         };
         Self {
             publishers: (0..scenario.publishers).map(publisher).collect(),
@@ -184,5 +199,30 @@ impl Plan {
     /// How many subscribers must get each message of a publisher.
     pub fn copies(&self, publisher: u32) -> u32 {
         self.subscribers.iter().filter(|subscriber| subscriber.publishers.contains(&publisher)).count() as u32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::{built_in, find};
+
+    fn nodes(scenario: &Scenario, nodes: usize) -> Vec<(usize, usize)> {
+        let plan = Plan::new(scenario, &Addressing::Free(None), nodes, "");
+        let ends = plan.publishers.iter().zip(&plan.subscribers);
+        ends.map(|(publisher, subscriber)| (publisher.client.node, subscriber.client.node)).collect()
+    }
+
+    #[test]
+    fn pairs_are_spread_over_all_combinations_of_nodes_or_kept_apart() {
+        let mut scenario = find(&built_in().unwrap(), "pairs").unwrap();
+        (scenario.publishers, scenario.subscribers) = (9, 9);
+        let spread = nodes(&scenario, 3);
+        for combination in 0..9 {
+            assert!(spread.contains(&(combination / 3, combination % 3)), "{spread:?}");
+        }
+        scenario.placement = Placement::Apart;
+        assert!(nodes(&scenario, 3).iter().all(|ends| *ends == (0, 1)));
+        assert!(nodes(&scenario, 1).iter().all(|ends| *ends == (0, 0)));
     }
 }

@@ -13,8 +13,14 @@ use crate::clock;
 pub struct CpuSample {
     at_ns: u64,
     threads: HashMap<(u32, u32), u64>,
-    user_ticks: u64,
-    kernel_ticks: u64,
+    ticks: HashMap<u32, Ticks>,
+}
+
+/// Coarse times of one process.
+#[derive(Debug, Clone, Copy, Default)]
+struct Ticks {
+    user: u64,
+    kernel: u64,
 }
 
 /// CPU time between two samples.
@@ -33,8 +39,7 @@ pub struct CpuUsed {
 impl CpuSample {
     /// Reads the accounts of `pids`.
     pub fn take(pids: &[u32]) -> anyhow::Result<Self> {
-        let mut sample =
-            Self { at_ns: clock::now_ns(), threads: HashMap::new(), user_ticks: 0, kernel_ticks: 0 };
+        let mut sample = Self { at_ns: clock::now_ns(), threads: HashMap::new(), ticks: HashMap::new() };
         for &pid in pids {
             sample.add(pid).with_context(|| format!("CPU accounting of process {pid}"))?;
         }
@@ -54,9 +59,20 @@ impl CpuSample {
         // The second field is the command in parentheses and may hold spaces; 14 and 15 are utime and stime.
         let (_, fields) = stat.rsplit_once(") ").context("stat has no command")?;
         let mut fields = fields.split(' ').skip(11);
-        self.user_ticks += fields.next().context("stat has no utime")?.parse::<u64>()?;
-        self.kernel_ticks += fields.next().context("stat has no stime")?.parse::<u64>()?;
+        let user = fields.next().context("stat has no utime")?.parse()?;
+        let kernel = fields.next().context("stat has no stime")?.parse()?;
+        self.ticks.insert(pid, Ticks { user, kernel });
         Ok(())
+    }
+
+    /// The part that one process has in the sample.
+    pub fn of(&self, pid: u32) -> Self {
+        let threads = self.threads.iter().filter(|((owner, _), _)| *owner == pid);
+        Self {
+            at_ns: self.at_ns,
+            threads: threads.map(|(thread, on_cpu_ns)| (*thread, *on_cpu_ns)).collect(),
+            ticks: self.ticks.get(&pid).map(|ticks| (pid, *ticks)).into_iter().collect(),
+        }
     }
 
     /// What was used from `self` to `later`.
@@ -65,8 +81,12 @@ impl CpuSample {
             on_cpu_ns.saturating_sub(self.threads.get(thread).copied().unwrap_or(0))
         };
         let on_cpu_ns: u64 = later.threads.iter().map(since).sum();
-        let user = later.user_ticks.saturating_sub(self.user_ticks);
-        let kernel = later.kernel_ticks.saturating_sub(self.kernel_ticks);
+        let (mut user, mut kernel) = (0, 0);
+        for (pid, after) in &later.ticks {
+            let before = self.ticks.get(pid).copied().unwrap_or_default();
+            user += after.user.saturating_sub(before.user);
+            kernel += after.kernel.saturating_sub(before.kernel);
+        }
         let ended = self.threads.keys().filter(|thread| !later.threads.contains_key(thread));
         CpuUsed {
             on_cpu_ns,
@@ -113,6 +133,8 @@ mod tests {
         assert!(sum > 0);
         let used = before.until(&CpuSample::take(&me).unwrap());
         assert!(used.on_cpu_ns > 0);
+        assert_eq!(before.of(me[0]).threads.len(), before.threads.len());
+        assert!(before.of(0).threads.is_empty() && before.of(0).ticks.is_empty());
         assert!(peak_resident_bytes(&me).unwrap() >= 100_000 && resident_bytes(&me).unwrap() >= 100_000);
     }
 }

@@ -56,8 +56,10 @@ pub struct Measured {
     pub delivered_per_s: f64,
     /// Paced messages that were due and not sent when the window ended: the broker did not keep up.
     pub behind: u64,
-    /// CPU of the broker.
+    /// CPU of the broker, all nodes together.
     pub broker: Option<CpuUsed>,
+    /// The same for each node, in the order of the processes.
+    pub nodes: Vec<CpuUsed>,
     /// CPU of the broker for each message received, in microseconds.
     pub broker_us_per_message: Option<f64>,
     /// CPU of this program; near 1 core it is the bottleneck.
@@ -206,6 +208,10 @@ impl Measured {
                 broker.kernel_share * 100.0,
                 self.generator.cores
             );
+        }
+        if self.nodes.len() > 1 {
+            let cores: Vec<_> = self.nodes.iter().map(|node| format!("{:.2}", node.cores)).collect();
+            let _ = writeln!(text, "              cores of each node: {}", cores.join(", "));
         }
         if self.generator.cores > GENERATOR_CORES_MAX {
             let _ = writeln!(text, "              the generator is the bottleneck of this run");

@@ -63,7 +63,7 @@ pub fn run(scenario: &Scenario, setting: &Setting) -> anyhow::Result<Report> {
         "scenario {} and target differ about TLS",
         scenario.name
     );
-    let plan = Plan::new(scenario, &setting.addressing, "load-");
+    let plan = Plan::new(scenario, &setting.addressing, setting.target.addresses.len(), "load-");
     let window = scenario.rate_per_s.is_none().then_some(scenario.window);
     let mut run = Run {
         scenario,
@@ -191,7 +191,12 @@ impl Run<'_> {
         let (broker_after, own_after) = (self.broker_cpu()?, CpuSample::take(&own)?);
         let seconds = (end_ns - start_ns) as f64 / SECOND_NS as f64;
         let delivered = after.delivered - before.delivered;
-        let broker = broker_before.zip(broker_after).map(|(before, after)| before.until(&after));
+        let samples = broker_before.zip(broker_after);
+        let broker = samples.as_ref().map(|(before, after)| before.until(after));
+        let pids = self.setting.broker_pids.iter();
+        let nodes = samples.as_ref().map_or_else(Vec::new, |(before, after)| {
+            pids.map(|pid| before.of(*pid).until(&after.of(*pid))).collect()
+        });
         Ok(Measured {
             label: label.to_owned(),
             seconds,
@@ -203,6 +208,7 @@ impl Run<'_> {
                 .filter(|_| delivered > 0)
                 .map(|broker| broker.on_cpu_ns as f64 / 1e3 / delivered as f64),
             broker,
+            nodes,
             generator: own_before.until(&own_after),
             latency: None,
             acknowledge_latency: None,
@@ -277,7 +283,7 @@ mod tests {
         let mut scenario = find(&built_in().unwrap(), name).unwrap();
         change(&mut scenario);
         let setting = Setting {
-            target: Target { address, tls: None },
+            target: Target { addresses: vec![address], tls: None },
             addressing: Addressing::Free(None),
             broker_pids: vec![std::process::id()],
             durations: Durations { warmup_s: 0.05, measure_s: 0.2, drain_s: 20.0, open_s: 20.0 },

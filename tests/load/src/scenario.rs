@@ -22,6 +22,17 @@ pub enum Shape {
     Idle,
 }
 
+/// Which node of a cluster a connection goes to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Placement {
+    /// To all nodes in turn, so that publisher and subscriber meet in every combination of nodes.
+    #[default]
+    Spread,
+    /// Publishers at the first node, subscribers at the second.
+    Apart,
+}
+
 /// What may go wrong in a run without failing it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -80,6 +91,12 @@ pub struct Scenario {
     /// Over TLS.
     #[serde(default)]
     pub tls: bool,
+    /// Nodes of the broker; more than one make a cluster.
+    #[serde(default = "one")]
+    pub nodes: u32,
+    /// Which of them the connections go to.
+    #[serde(default)]
+    pub placement: Placement,
     /// Faults that do not fail the run.
     #[serde(default)]
     pub allow: Vec<Fault>,
@@ -121,6 +138,7 @@ impl Scenario {
         ensure!((1..=65_535).contains(&self.inflight), "inflight must be 1..=65535 (got {})", self.inflight);
         ensure!(self.opening > 0, "opening must be at least 1");
         ensure!(self.rate_per_s.is_none_or(|rate| rate > 0.0), "rate_per_s must be more than 0");
+        ensure!(matches!(self.nodes, 1 | 3 | 5), "nodes must be 1, 3 or 5 (got {})", self.nodes);
         match self.shape {
             Shape::Idle => ensure!(self.connections > 0, "connections must be at least 1"),
             Shape::Pairs if self.publishers != self.subscribers => {

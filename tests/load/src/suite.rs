@@ -2,7 +2,6 @@
 
 use std::fmt::Write;
 
-use anyhow::Context;
 use serde::Serialize;
 
 use crate::broker::{Broker, Kind};
@@ -103,17 +102,13 @@ impl Suite {
     }
 
     fn run_once(&self, kind: &Kind, scenario: &Scenario) -> anyhow::Result<Report> {
-        let broker = Broker::start(kind, self.broker_cpu)?;
-        let target = if scenario.tls {
-            let tls = tls::client(&Trust::Authority(broker.tls.authority.clone()), "localhost")?;
-            Target { address: broker.mqtts.context("no TLS listener")?, tls: Some(tls) }
-        } else {
-            Target { address: broker.mqtt, tls: None }
-        };
+        let broker = Broker::start(kind, scenario.nodes as usize, self.broker_cpu)?;
+        let trust = || Trust::Authority(broker.tls.authority.clone());
+        let tls = scenario.tls.then(|| tls::client(&trust(), "localhost")).transpose()?;
         let setting = Setting {
-            target,
+            target: Target { addresses: broker.addresses(scenario.tls)?, tls },
             addressing: broker.addressing.clone(),
-            broker_pids: vec![broker.pid()],
+            broker_pids: broker.pids(),
             durations: self.durations,
         };
         run::run(scenario, &setting)
@@ -122,7 +117,9 @@ impl Suite {
 
 /// The relay has no TLS, and one reader that stalls stops all of it.
 fn takes_part(broker: &Kind, scenario: &Scenario) -> bool {
-    (!scenario.tls || broker.has_tls()) && (scenario.stalled == 0 || *broker != Kind::Relay)
+    (!scenario.tls || broker.has_tls())
+        && (scenario.nodes == 1 || broker.has_clusters())
+        && (scenario.stalled == 0 || *broker != Kind::Relay)
 }
 
 fn machine() -> String {

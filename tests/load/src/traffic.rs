@@ -367,7 +367,7 @@ mod tests {
         let mut scenario = find(&built_in().unwrap(), name).unwrap();
         (scenario.publishers, scenario.qos) = (2, qos);
         scenario.subscribers = if name == "pairs" { 2 } else { 1 };
-        Traffic::new(&Plan::new(&scenario, &Addressing::Free(None), ""), bounds)
+        Traffic::new(&Plan::new(&scenario, &Addressing::Free(None), 1, ""), bounds)
     }
 
     fn fill(traffic: &mut Traffic, publisher: u32, now_ns: u64) -> Vec<Vec<u8>> {

@@ -1,0 +1,158 @@
+//! Starts the broker under test as fresh processes, makes it ready for a run, and stops it again.
+//!
+//! A broker is one or more *nodes*, each a process: [`node`] starts, awaits and stops one, [`rookery`] makes a
+//! cluster of several and the resources that a run needs. Only processes started here are ever signalled, by
+//! their ids.
+
+mod node;
+mod rookery;
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, ensure};
+use tempfile::TempDir;
+
+use crate::plan::Addressing;
+use crate::tls::ServerFiles;
+
+pub use self::node::kill_all;
+use self::node::{Listeners, Node, free_port};
+
+/// A broker that the suite can start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// This program's relay.
+    Relay,
+    /// Mosquitto: its server program.
+    Mosquitto(PathBuf),
+    /// Rookery: its program.
+    Rookery(PathBuf),
+}
+
+impl Kind {
+    /// Name in the report.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Relay => "relay",
+            Self::Mosquitto(_) => "mosquitto",
+            Self::Rookery(_) => "rookery",
+        }
+    }
+
+    /// What the program says about its version.
+    pub fn version(&self) -> anyhow::Result<String> {
+        let (program, argument) = match self {
+            Self::Relay => return Ok(env!("CARGO_PKG_VERSION").to_owned()),
+            Self::Mosquitto(program) => (program, "-h"),
+            Self::Rookery(program) => (program, "--version"),
+        };
+        let output = Command::new(program).arg(argument).output();
+        let output = output.with_context(|| format!("cannot run {}", program.display()))?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        Ok(text.lines().next().unwrap_or_default().trim().to_owned())
+    }
+
+    /// Whether it has a TLS listener.
+    pub fn has_tls(&self) -> bool {
+        *self != Self::Relay
+    }
+
+    /// Whether several nodes of it can be started as one cluster.
+    pub fn has_clusters(&self) -> bool {
+        matches!(self, Self::Rookery(_))
+    }
+}
+
+/// A running broker; dropping it stops it.
+#[derive(Debug)]
+pub struct Broker {
+    nodes: Vec<Node>,
+    /// Files of the TLS listeners.
+    pub tls: ServerFiles,
+    /// Topics and login for a run.
+    pub addressing: Addressing,
+    /// Holds configuration, data and logs.
+    _directory: TempDir,
+}
+
+impl Broker {
+    /// Starts a broker of `nodes` nodes in a new temporary directory and waits until it can be used. With `cpu`,
+    /// all of it is pinned there.
+    pub fn start(kind: &Kind, nodes: usize, cpu: Option<u32>) -> anyhow::Result<Self> {
+        ensure!(nodes == 1 || kind.has_clusters(), "{} has no clusters", kind.name());
+        let directory = TempDir::with_prefix("rookery-load-")?;
+        let tls = ServerFiles::create(directory.path())?;
+        let (nodes, addressing) = match kind {
+            Kind::Relay => {
+                let mut command = pinned(&std::env::current_exe()?, cpu);
+                command.args(["relay", "--listen", "127.0.0.1:0"]);
+                let node = Node::spawn("relay", command, directory.path())?;
+                (vec![node.wait_until_listening(None)?], Addressing::Free(None))
+            }
+            Kind::Mosquitto(program) => {
+                let node = start_mosquitto(pinned(program, cpu), directory.path(), &tls)?;
+                (vec![node], Addressing::Free(None))
+            }
+            Kind::Rookery(program) => {
+                let cluster = rookery::Cluster::new(program, directory.path(), &tls);
+                let nodes = cluster.start(nodes, || pinned(program, cpu))?;
+                let addressing = cluster.free_topics(&nodes)?;
+                (nodes, addressing)
+            }
+        };
+        Ok(Self { nodes, tls, addressing, _directory: directory })
+    }
+
+    /// Process ids of its nodes.
+    pub fn pids(&self) -> Vec<u32> {
+        self.nodes.iter().map(Node::pid).collect()
+    }
+
+    /// Where its nodes take clients, plain or over TLS.
+    pub fn addresses(&self, tls: bool) -> anyhow::Result<Vec<SocketAddr>> {
+        let name = if tls { "mqtts" } else { "mqtt" };
+        self.nodes.iter().map(|node| node.address(name)).collect()
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        // All are told before the first is awaited: the nodes of a cluster leave side by side.
+        self.nodes.iter_mut().for_each(Node::terminate);
+    }
+}
+
+/// A command that runs `program`, on one core if `cpu` is given.
+fn pinned(program: &Path, cpu: Option<u32>) -> Command {
+    let Some(cpu) = cpu else { return Command::new(program) };
+    let mut taskset = Command::new("taskset");
+    taskset.arg("-c").arg(cpu.to_string()).arg(program);
+    taskset
+}
+
+fn start_mosquitto(mut command: Command, directory: &Path, tls: &ServerFiles) -> anyhow::Result<Node> {
+    let listeners = Listeners::new([("mqtt", free_port()?), ("mqtts", free_port()?)]);
+    let path = directory.join("mosquitto.conf");
+    fs::write(&path, mosquitto_configuration(&listeners, tls))?;
+    command.arg("-c").arg(path);
+    Node::spawn("mosquitto", command, directory)?.wait_until_listening(Some(&listeners))
+}
+
+/// The fair settings: nothing written to disk, no limits that the other brokers do not have, no delay of small
+/// packets.
+fn mosquitto_configuration(listeners: &Listeners, tls: &ServerFiles) -> String {
+    let port = |name| listeners.get(name).map_or(0, |address| address.port());
+    format!(
+        "user root\nper_listener_settings false\nallow_anonymous true\npersistence false\nlog_type none\n\
+         max_inflight_messages 100\nmax_queued_messages 0\nmax_queued_bytes 0\nset_tcp_nodelay true\n\
+         listener {} 127.0.0.1\n\
+         listener {} 127.0.0.1\ncertfile {}\nkeyfile {}\n",
+        port("mqtt"),
+        port("mqtts"),
+        tls.certificate.display(),
+        tls.key.display()
+    )
+}

@@ -1,0 +1,125 @@
+//! Rookery: one node or a cluster of several on the loopback address, and the resources of a run.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+
+use crate::plan::{Addressing, Login};
+use crate::tls::ServerFiles;
+
+use super::node::{LOOK, Node, START_MAX, free_port};
+
+/// Password of the *broker* resource that is made for a run. It guards nothing.
+const PASSWORD: &str = "Load-Test-Password-1";
+/// Token and join secret of the nodes. They guard nothing either.
+const SECRET: &str = "a-secret-of-the-load-test-that-guards-nothing";
+/// Longest wait for an answer of a health check.
+const CHECK_MAX: Duration = Duration::from_secs(2);
+
+/// What all nodes have in common.
+#[derive(Debug)]
+pub(super) struct Cluster<'a> {
+    program: &'a Path,
+    directory: &'a Path,
+    tls: &'a ServerFiles,
+}
+
+impl<'a> Cluster<'a> {
+    /// A cluster of `program` with its files in `directory`; nothing runs yet.
+    pub(super) fn new(program: &'a Path, directory: &'a Path, tls: &'a ServerFiles) -> Self {
+        Self { program, directory, tls }
+    }
+
+    fn secret_file(&self) -> PathBuf {
+        self.directory.join("secret")
+    }
+
+    /// Starts the nodes, all of them voters, and waits until all serve. `program` makes the bare command.
+    pub(super) fn start(&self, nodes: usize, program: impl Fn() -> Command) -> anyhow::Result<Vec<Node>> {
+        fs::write(self.secret_file(), SECRET)?;
+        let peers = (0..nodes).map(|_| free_port()).collect::<anyhow::Result<Vec<_>>>()?;
+        let spawn = |(index, peer): (usize, &SocketAddr)| {
+            let mut command = program();
+            self.serve(&mut command, index, *peer);
+            if nodes > 1 {
+                let join: Vec<_> = peers.iter().map(SocketAddr::to_string).collect();
+                command.arg("--join").arg(join.join(",")).arg("--expect-voters").arg(nodes.to_string());
+            }
+            Node::spawn(&format!("n{}", index + 1), command, self.directory)
+        };
+        // All are started before the first is awaited, because they wait for each other.
+        let spawned = peers.iter().enumerate().map(spawn).collect::<anyhow::Result<Vec<_>>>()?;
+        let mut nodes = Vec::new();
+        for node in spawned {
+            nodes.push(node.wait_until_listening(None)?);
+        }
+        for node in &mut nodes {
+            let operations = node.address("ops")?;
+            node.wait_until("serves", |_| Ok(serves(operations)))?;
+        }
+        Ok(nodes)
+    }
+
+    fn serve(&self, command: &mut Command, index: usize, peer: SocketAddr) {
+        let name = format!("n{}", index + 1);
+        command.arg("serve").arg("--data-dir").arg(self.directory.join(format!("data-{name}")));
+        command.arg("--node-name").arg(name).arg("--peer").arg(peer.to_string());
+        for listener in ["--mqtt", "--mqtts", "--api", "--ops"] {
+            command.args([listener, "127.0.0.1:0"]);
+        }
+        for file in ["--admin-token-file", "--join-secret-file"] {
+            command.arg(file).arg(self.secret_file());
+        }
+        command.arg("--tls-cert").arg(&self.tls.certificate).arg("--tls-key").arg(&self.tls.key);
+    }
+
+    /// Runs a command of Rookery's own command line against a node; standard output, if it succeeds.
+    fn call(&self, node: &Node, arguments: &[&str]) -> anyhow::Result<String> {
+        let output = Command::new(self.program)
+            .args(arguments)
+            .env("ROOKERY_ENDPOINT", node.address("api")?.to_string())
+            .env("ROOKERY_TOKEN_FILE", self.secret_file())
+            .env("ROOKERY_CA_FILE", &self.tls.authority)
+            .output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "rookery {} failed: {}", arguments[..2].join(" "), said.trim());
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// Makes a *broker* resource with a password; its topics are free.
+    pub(super) fn free_topics(&self, nodes: &[Node]) -> anyhow::Result<Addressing> {
+        let first = nodes.first().context("a cluster has a node")?;
+        let created = self.call(first, &["broker", "create", "load", "--format", "json"])?;
+        let created: serde_json::Value = serde_json::from_str(&created).context("output of broker create")?;
+        let id = created["id"].as_str().context("broker create printed no id")?;
+        self.call(first, &["broker", "password", "add", "--broker-id", id, "--password", PASSWORD])?;
+        // A node may be a moment behind the one that has answered.
+        let list = ["broker", "password", "list", "--broker-id", id, "--format", "json"];
+        let deadline = Instant::now() + START_MAX;
+        for node in &nodes[1..] {
+            while !self.call(node, &list).is_ok_and(|list| list.contains(id)) {
+                ensure!(Instant::now() < deadline, "the nodes do not agree about broker {id}");
+                std::thread::sleep(LOOK);
+            }
+        }
+        Ok(Addressing::Free(Some(Login { username: id.to_owned(), password: PASSWORD.to_owned() })))
+    }
+}
+
+/// Whether the node says so on `/readyz`.
+fn serves(operations: SocketAddr) -> bool {
+    let ask = || -> std::io::Result<bool> {
+        let mut stream = TcpStream::connect_timeout(&operations, CHECK_MAX)?;
+        stream.set_read_timeout(Some(CHECK_MAX))?;
+        stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+        let mut answer = Vec::new();
+        stream.take(4096).read_to_end(&mut answer)?;
+        Ok(answer.starts_with(b"HTTP/1.1 200"))
+    };
+    ask().unwrap_or(false)
+}
