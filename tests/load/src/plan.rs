@@ -7,7 +7,7 @@ use anyhow::{Context, ensure};
 use serde::Deserialize;
 
 use crate::packet::{PublishTemplate, publish_template};
-use crate::scenario::{Placement, Scenario, Shape};
+use crate::scenario::{Filters, Placement, Scenario, Shape, Topics};
 
 /// User name and password of a connection.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
@@ -55,22 +55,22 @@ impl Fleet {
 pub enum Addressing {
     /// Free topics `bench/<i>`, one login (or none) for all: any plain broker, or a *broker* resource.
     Free(Option<Login>),
-    /// Devices publish telemetry to `$devices/<id>/events`, which the registry's login reads.
+    /// Devices publish to `$devices/<id>/events` (or `state`), which the registry's login reads.
     Fleet(Fleet),
 }
 
 impl Addressing {
-    fn topic(&self, publisher: u32) -> String {
+    fn topic(&self, publisher: u32, topics: Topics) -> String {
         match self {
             Self::Free(_) => format!("bench/{publisher}"),
-            Self::Fleet(fleet) => format!("$devices/{}/events", fleet.device(publisher).username),
+            Self::Fleet(fleet) => format!("$devices/{}/{}", fleet.device(publisher).username, kind(topics)),
         }
     }
 
-    fn everything(&self) -> String {
+    fn everything(&self, topics: Topics) -> String {
         match self {
             Self::Free(_) => "bench/#".to_owned(),
-            Self::Fleet(_) => "$devices/+/events".to_owned(),
+            Self::Fleet(_) => format!("$devices/+/{}/#", kind(topics)),
         }
     }
 
@@ -95,6 +95,14 @@ impl Addressing {
             Self::Free(login) => login.clone(),
             Self::Fleet(fleet) => Some(fleet.registry.clone()),
         }
+    }
+}
+
+/// The level of a device's topic that says what its messages are.
+fn kind(topics: Topics) -> &'static str {
+    match topics {
+        Topics::Free | Topics::Events => "events",
+        Topics::State => "state",
     }
 }
 
@@ -146,6 +154,8 @@ impl Plan {
     /// Lays out a scenario over the `nodes` of a broker. Client ids begin with `prefix`.
     pub fn new(scenario: &Scenario, addressing: &Addressing, nodes: usize, prefix: &str) -> Self {
         let nodes = nodes.max(1);
+        let topic = |publisher: u32| addressing.topic(publisher, scenario.topics);
+        let everything = || addressing.everything(scenario.topics);
         let sender_node = |index: u32| match scenario.placement {
             Placement::Spread => index as usize % nodes,
             Placement::Apart => 0,
@@ -168,14 +178,17 @@ impl Plan {
                 filters: Vec::new(),
                 node: sender_node(index),
             },
-            template: publish_template(&addressing.topic(index), scenario.qos, scenario.payload_bytes),
+            template: publish_template(&topic(index), scenario.qos, scenario.payload_bytes),
         };
         let subscriber = |index: u32| {
             let publishers = match scenario.shape {
                 Shape::Pairs => index..index + 1,
                 Shape::FanIn | Shape::FanOut | Shape::Idle => 0..scenario.publishers,
             };
-            let filters = publishers.clone().map(|publisher| addressing.topic(publisher)).collect();
+            let filters = match scenario.filters {
+                Filters::Exact => publishers.clone().map(topic).collect(),
+                Filters::Wildcard => vec![everything()],
+            };
             SubscriberPlan { client: reader("s", index, filters), publishers }
         };
         let idle = |index: u32| ClientPlan {
@@ -189,9 +202,7 @@ impl Plan {
         Self {
             publishers: (0..scenario.publishers).map(publisher).collect(),
             subscribers: (0..scenario.subscribers).map(subscriber).collect(),
-            stalled: (0..scenario.stalled)
-                .map(|index| reader("z", index, vec![addressing.everything()]))
-                .collect(),
+            stalled: (0..scenario.stalled).map(|index| reader("z", index, vec![everything()])).collect(),
             idle: (0..scenario.connections).map(idle).collect(),
         }
     }

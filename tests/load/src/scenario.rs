@@ -22,6 +22,31 @@ pub enum Shape {
     Idle,
 }
 
+/// What topics are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Topics {
+    /// `bench/<i>`, which mean nothing to the broker.
+    #[default]
+    Free,
+    /// `$devices/<id>/events`: publishers are devices, subscribers are back ends of their registry. A broker
+    /// without devices runs the scenario with free topics.
+    Events,
+    /// `$devices/<id>/state`, which the broker must store before it acknowledges a message.
+    State,
+}
+
+/// What subscribers with traffic subscribe to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Filters {
+    /// The topics of their publishers, one filter each.
+    #[default]
+    Exact,
+    /// One filter with wildcards for all topics of the run.
+    Wildcard,
+}
+
 /// Which node of a cluster a connection goes to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -97,6 +122,12 @@ pub struct Scenario {
     /// Which of them the connections go to.
     #[serde(default)]
     pub placement: Placement,
+    /// What topics are.
+    #[serde(default)]
+    pub topics: Topics,
+    /// What subscribers subscribe to.
+    #[serde(default)]
+    pub filters: Filters,
     /// Faults that do not fail the run.
     #[serde(default)]
     pub allow: Vec<Fault>,
@@ -150,6 +181,11 @@ impl Scenario {
             }
             _ => ensure!(self.publishers > 0, "publishers must be at least 1"),
         }
+        // A subscriber that gets the messages of others as well could not tell them from misrouted ones.
+        ensure!(
+            self.filters == Filters::Exact || matches!(self.shape, Shape::FanIn | Shape::FanOut),
+            "only fan_in and fan_out can have wildcards"
+        );
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use crate::broker::{Broker, Kind};
 use crate::clients::Target;
 use crate::report::Report;
 use crate::run::{self, Durations, Setting};
-use crate::scenario::{Scenario, Shape};
+use crate::scenario::{Scenario, Shape, Topics};
 use crate::tls::{self, Trust};
 
 /// What the suite does.
@@ -102,7 +102,7 @@ impl Suite {
     }
 
     fn run_once(&self, kind: &Kind, scenario: &Scenario) -> anyhow::Result<Report> {
-        let broker = Broker::start(kind, scenario.nodes as usize, self.broker_cpu)?;
+        let broker = Broker::start(kind, scenario, self.broker_cpu)?;
         let trust = || Trust::Authority(broker.tls.authority.clone());
         let tls = scenario.tls.then(|| tls::client(&trust(), "localhost")).transpose()?;
         let setting = Setting {
@@ -119,6 +119,7 @@ impl Suite {
 fn takes_part(broker: &Kind, scenario: &Scenario) -> bool {
     (!scenario.tls || broker.has_tls())
         && (scenario.nodes == 1 || broker.has_clusters())
+        && (scenario.topics != Topics::State || broker.has_permanent_topics())
         && (scenario.stalled == 0 || *broker != Kind::Relay)
 }
 
@@ -231,6 +232,7 @@ fn message_columns() -> Vec<&'static str> {
         "p50 us",
         "p99 us",
         "p99.9 us",
+        "PUBACK p99 us",
         "broker cores",
         "generator cores",
     ]
@@ -240,12 +242,15 @@ fn message_cells(cell: &Cell) -> Vec<String> {
     let latency = |pick: fn(&crate::latency::LatencySummary) -> u64| {
         cell.median(|report| report.last()?.latency.as_ref().map(|latency| pick(latency) as f64))
     };
+    let acknowledged =
+        |report: &Report| report.last()?.acknowledge_latency.as_ref().map(|latency| latency.p99_us as f64);
     vec![
         show(cell.median(|report| report.last()?.broker_us_per_message), 3),
         show(cell.median(|report| report.last().map(|measured| measured.delivered_per_s)), 0),
         show(latency(|latency| latency.p50_us), 0),
         show(latency(|latency| latency.p99_us), 0),
         show(latency(|latency| latency.p999_us), 0),
+        show(cell.median(acknowledged), 0),
         show(cell.median(|report| report.last()?.broker.map(|broker| broker.cores)), 2),
         show(cell.median(|report| report.last().map(|measured| measured.generator.cores)), 2),
     ]

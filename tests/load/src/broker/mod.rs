@@ -1,9 +1,10 @@
 //! Starts the broker under test as fresh processes, makes it ready for a run, and stops it again.
 //!
 //! A broker is one or more *nodes*, each a process: [`node`] starts, awaits and stops one, [`rookery`] makes a
-//! cluster of several and the resources that a run needs. Only processes started here are ever signalled, by
-//! their ids.
+//! cluster of several and the resources that a run needs, [`fleet`] the devices among them. Only processes started
+//! here are ever signalled, by their ids.
 
+mod fleet;
 mod node;
 mod rookery;
 
@@ -16,6 +17,7 @@ use anyhow::{Context, ensure};
 use tempfile::TempDir;
 
 use crate::plan::Addressing;
+use crate::scenario::Scenario;
 use crate::tls::ServerFiles;
 
 pub use self::node::kill_all;
@@ -60,6 +62,11 @@ impl Kind {
         *self != Self::Relay
     }
 
+    /// Whether it has topics whose messages are stored before they are acknowledged.
+    pub fn has_permanent_topics(&self) -> bool {
+        matches!(self, Self::Rookery(_))
+    }
+
     /// Whether several nodes of it can be started as one cluster.
     pub fn has_clusters(&self) -> bool {
         matches!(self, Self::Rookery(_))
@@ -79,9 +86,10 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// Starts a broker of `nodes` nodes in a new temporary directory and waits until it can be used. With `cpu`,
-    /// all of it is pinned there.
-    pub fn start(kind: &Kind, nodes: usize, cpu: Option<u32>) -> anyhow::Result<Self> {
+    /// Starts a broker as the scenario wants it, in a new temporary directory, and waits until it can be used. With
+    /// `cpu`, all of it is pinned there.
+    pub fn start(kind: &Kind, scenario: &Scenario, cpu: Option<u32>) -> anyhow::Result<Self> {
+        let nodes = scenario.nodes as usize;
         ensure!(nodes == 1 || kind.has_clusters(), "{} has no clusters", kind.name());
         let directory = TempDir::with_prefix("rookery-load-")?;
         let tls = ServerFiles::create(directory.path())?;
@@ -99,7 +107,7 @@ impl Broker {
             Kind::Rookery(program) => {
                 let cluster = rookery::Cluster::new(program, directory.path(), &tls);
                 let nodes = cluster.start(nodes, || pinned(program, cpu))?;
-                let addressing = cluster.free_topics(&nodes)?;
+                let addressing = cluster.resources(&nodes, scenario)?;
                 (nodes, addressing)
             }
         };

@@ -8,13 +8,16 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
+use tokio::runtime::Runtime;
 
 use crate::plan::{Addressing, Login};
+use crate::scenario::{Scenario, Topics};
 use crate::tls::ServerFiles;
 
+use super::fleet::Api;
 use super::node::{LOOK, Node, START_MAX, free_port};
 
-/// Password of the *broker* resource that is made for a run. It guards nothing.
+/// Password of the resources that are made for a run. It guards nothing.
 const PASSWORD: &str = "Load-Test-Password-1";
 /// Token and join secret of the nodes. They guard nothing either.
 const SECRET: &str = "a-secret-of-the-load-test-that-guards-nothing";
@@ -91,8 +94,33 @@ impl<'a> Cluster<'a> {
         Ok(String::from_utf8(output.stdout)?)
     }
 
+    /// Makes the resources of a scenario and waits until all nodes know them.
+    pub(super) fn resources(&self, nodes: &[Node], scenario: &Scenario) -> anyhow::Result<Addressing> {
+        match scenario.topics {
+            Topics::Free => self.free_topics(nodes),
+            Topics::Events | Topics::State => self.fleet(nodes, scenario),
+        }
+    }
+
+    /// Makes a registry with a device for each connection that is one.
+    fn fleet(&self, nodes: &[Node], scenario: &Scenario) -> anyhow::Result<Addressing> {
+        let authority = fs::read_to_string(&self.tls.authority)?;
+        let api = |node: &Node| Api::new(node.address("api")?, &authority, SECRET);
+        Runtime::new()?.block_on(async {
+            let (first, others) = nodes.split_first().context("a cluster has a node")?;
+            let devices = (scenario.publishers + scenario.connections).max(1);
+            let fleet = api(first)?.create_fleet(devices, PASSWORD).await?;
+            for node in others {
+                for device in &fleet.devices {
+                    api(node)?.wait_for_device(&device.username).await?;
+                }
+            }
+            Ok(Addressing::Fleet(fleet))
+        })
+    }
+
     /// Makes a *broker* resource with a password; its topics are free.
-    pub(super) fn free_topics(&self, nodes: &[Node]) -> anyhow::Result<Addressing> {
+    fn free_topics(&self, nodes: &[Node]) -> anyhow::Result<Addressing> {
         let first = nodes.first().context("a cluster has a node")?;
         let created = self.call(first, &["broker", "create", "load", "--format", "json"])?;
         let created: serde_json::Value = serde_json::from_str(&created).context("output of broker create")?;
