@@ -26,11 +26,24 @@ pub enum Command {
     /// Start brokers, run the scenarios against each, print a table of medians.
     Suite(SuiteArguments),
     /// Serve as the one-thread relay that marks the floor.
-    Relay {
-        /// Where to listen.
-        #[arg(long, default_value = "127.0.0.1:0")]
-        listen: SocketAddr,
-    },
+    Relay(RelayArguments),
+}
+
+/// Arguments of `relay`.
+#[derive(Debug, Args)]
+pub struct RelayArguments {
+    /// Where to listen for plain connections.
+    #[arg(long, default_value = "127.0.0.1:0")]
+    pub listen: SocketAddr,
+    /// Where to listen for TLS: a bare handshake that asks for a client certificate and takes any.
+    #[arg(long, requires_all = ["tls_cert", "tls_key"])]
+    pub tls_listen: Option<SocketAddr>,
+    /// Certificate of the TLS listener (PEM).
+    #[arg(long, requires = "tls_listen")]
+    pub tls_cert: Option<PathBuf>,
+    /// Its key (PEM).
+    #[arg(long, requires = "tls_listen")]
+    pub tls_key: Option<PathBuf>,
 }
 
 /// Durations, each with a bound, in seconds.
@@ -89,7 +102,7 @@ pub struct RunArguments {
     #[command(flatten)]
     pub overrides: Overrides,
     #[command(flatten)]
-    pub access: Access,
+    pub access: AccessArguments,
 }
 
 /// Figures of the scenario to be replaced.
@@ -137,7 +150,7 @@ pub struct Overrides {
 /// Credentials, topics and TLS.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Access")]
-pub struct Access {
+pub struct AccessArguments {
     /// User name of every connection; for Rookery the id of a broker resource.
     #[arg(long, requires = "password_file")]
     pub username: Option<String>,

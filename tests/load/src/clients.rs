@@ -15,8 +15,9 @@ use crate::epoll::{Epoll, Ready};
 use crate::latency::Latency;
 use crate::packet;
 use crate::plan::ClientPlan;
+use crate::tls::Tls;
 use crate::traffic::Traffic;
-use crate::transport::{Tls, Transport};
+use crate::transport::Transport;
 
 /// Bytes read from one socket at a time; the largest packet fits in beside it.
 const CHUNK_BYTES: usize = 256 * 1024;
@@ -98,11 +99,13 @@ impl Clients {
         Ok(())
     }
 
-    fn start(&mut self, role: Role, plan: &ClientPlan) -> io::Result<()> {
+    fn start(&mut self, role: Role, plan: &ClientPlan) -> anyhow::Result<()> {
         let token = self.connections.len();
         let now_ns = clock::now_ns();
         let address = self.target.addresses[plan.node];
-        let transport = Transport::start(address, self.target.tls.as_ref(), role == Role::Stalled)?;
+        let session =
+            self.target.tls.as_ref().map(|tls| tls.session(plan.identity.as_deref())).transpose()?;
+        let transport = Transport::start(address, session, role == Role::Stalled)?;
         self.epoll.add(&transport, token)?;
         if let Role::Publisher(_) = role {
             self.publisher_tokens.push(token);
@@ -211,9 +214,12 @@ impl Clients {
                 continue;
             }
             let full = connection.outgoing.len();
-            if let Err(error) = write_connection(connection) {
-                self.broken(token, error.into())?;
-                continue;
+            match connection.transport.write(&mut connection.outgoing) {
+                Ok(whole) => connection.blocked = !whole,
+                Err(error) => {
+                    self.broken(token, error.into())?;
+                    continue;
+                }
             }
             // A publisher stopped by its own unwritten bytes goes on when they are gone.
             if full >= CHUNK_BYTES
@@ -294,25 +300,4 @@ fn handle_packets(connection: &mut Connection, bytes: &[u8], traffic: &mut Traff
     }
     connection.tail.extend_from_slice(rest);
     Ok(())
-}
-
-fn write_connection(connection: &mut Connection) -> io::Result<()> {
-    let mut written = 0;
-    let result = loop {
-        if written == connection.outgoing.len() {
-            break connection.transport.flush();
-        }
-        match connection.transport.write(&connection.outgoing[written..]) {
-            Ok(count) => written += count,
-            Err(error) => break Err(error),
-        }
-    };
-    connection.outgoing.drain(..written);
-    match result {
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-            connection.blocked = true;
-            Ok(())
-        }
-        other => other,
-    }
 }

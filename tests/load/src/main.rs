@@ -33,7 +33,6 @@ mod transport;
 mod window;
 
 use std::io::Write;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -42,10 +41,12 @@ use clap::Parser;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
-use crate::args::{Access, Arguments, Command, Overrides, RunArguments, SuiteArguments};
+use crate::args::{
+    AccessArguments, Arguments, Command, Overrides, RelayArguments, RunArguments, SuiteArguments,
+};
 use crate::broker::Kind;
 use crate::clients::Target;
-use crate::plan::{Addressing, Fleet, Login};
+use crate::plan::{Access, Addressing, Login};
 use crate::run::Setting;
 use crate::scenario::{Fault, Scenario};
 use crate::suite::Suite;
@@ -61,7 +62,7 @@ fn main() -> ExitCode {
         Command::Scenarios => list(),
         Command::Run(arguments) => run_one(&arguments),
         Command::Suite(arguments) => run_suite(&arguments),
-        Command::Relay { listen } => serve_relay(listen),
+        Command::Relay(arguments) => serve_relay(&arguments),
     };
     result.unwrap_or_else(|error| {
         eprintln!("rookery-load: {error:#}");
@@ -92,7 +93,7 @@ fn run_one(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
             addresses: arguments.address.clone(),
             tls: tls_of(&arguments.access, scenario.tls)?,
         },
-        addressing: addressing(&arguments.access)?,
+        access: access(&arguments.access)?,
         broker_pids: arguments.broker_pid.clone(),
         durations: arguments.durations.into(),
     };
@@ -133,7 +134,7 @@ fn override_figures(scenario: &mut Scenario, overrides: &Overrides) -> anyhow::R
     scenario.validate()
 }
 
-fn tls_of(access: &Access, wanted: bool) -> anyhow::Result<Option<transport::Tls>> {
+fn tls_of(access: &AccessArguments, wanted: bool) -> anyhow::Result<Option<tls::Tls>> {
     if !wanted {
         return Ok(None);
     }
@@ -145,30 +146,32 @@ fn tls_of(access: &Access, wanted: bool) -> anyhow::Result<Option<transport::Tls
     tls::client(&trust, &access.server_name).map(Some)
 }
 
-fn addressing(access: &Access) -> anyhow::Result<Addressing> {
-    if let Some(path) = &access.fleet {
-        return Ok(Addressing::Fleet(Fleet::load(path)?));
+fn access(arguments: &AccessArguments) -> anyhow::Result<Access> {
+    if let Some(path) = &arguments.fleet {
+        return Access::load_fleet(path);
     }
-    let Some((username, path)) = access.username.as_ref().zip(access.password_file.as_ref()) else {
-        return Ok(Addressing::Free(None));
+    let Some((username, path)) = arguments.username.as_ref().zip(arguments.password_file.as_ref()) else {
+        return Ok(Access::by_password(Addressing::Free(None)));
     };
     let password =
         std::fs::read_to_string(path).with_context(|| format!("password file {}", path.display()))?;
-    Ok(Addressing::Free(Some(Login { username: username.clone(), password: password.trim_end().to_owned() })))
+    let login = Login { username: username.clone(), password: password.trim_end().to_owned() };
+    Ok(Access::by_password(Addressing::Free(Some(login))))
 }
 
-/// Raises the limit of descriptors as far as allowed and pins the process.
-fn prepare_process(scenario: &Scenario, cpu: Option<usize>) -> anyhow::Result<()> {
+/// Raises the limit of open descriptors as far as allowed, and returns it.
+fn raise_descriptor_limit() -> anyhow::Result<u64> {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     setrlimit(Resource::Nofile, limit)?;
+    Ok(limit.current.unwrap_or(u64::MAX))
+}
+
+/// Sees that there are descriptors enough, and pins the process.
+fn prepare_process(scenario: &Scenario, cpu: Option<usize>) -> anyhow::Result<()> {
+    let limit = raise_descriptor_limit()?;
     let needed = u64::from(scenario.sockets()) + SPARE_DESCRIPTORS;
-    ensure!(
-        limit.current.is_none_or(|limit| limit >= needed),
-        "scenario {} needs {needed} descriptors, the limit is {}",
-        scenario.name,
-        limit.current.unwrap_or_default()
-    );
+    ensure!(limit >= needed, "scenario {} needs {needed} descriptors, the limit is {limit}", scenario.name);
     if let Some(cpu) = cpu {
         let mut cpus = CpuSet::new();
         cpus.set(cpu);
@@ -216,12 +219,16 @@ fn run_suite(arguments: &SuiteArguments) -> anyhow::Result<ExitCode> {
     Ok(if outcome.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(FAULTY) })
 }
 
-fn serve_relay(listen: SocketAddr) -> anyhow::Result<ExitCode> {
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    setrlimit(Resource::Nofile, limit)?;
-    let relay = relay::Relay::bind(listen)?;
-    println!("mqtt {}\nready", relay.address()?);
+fn serve_relay(arguments: &RelayArguments) -> anyhow::Result<ExitCode> {
+    raise_descriptor_limit()?;
+    let mut relay = relay::Relay::new()?;
+    println!("mqtt {}", relay.listen(arguments.listen, None)?);
+    let files = arguments.tls_cert.as_ref().zip(arguments.tls_key.as_ref());
+    if let (Some(listen), Some((certificate, key))) = (arguments.tls_listen, files) {
+        let tls = tls::server::server(certificate, key)?;
+        println!("mqtts {}", relay.listen(listen, Some(tls))?);
+    }
+    println!("ready");
     std::io::stdout().flush()?;
     relay.serve()?;
     Ok(ExitCode::SUCCESS)

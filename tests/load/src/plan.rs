@@ -1,19 +1,21 @@
 //! From a scenario to connections: who logs in as whom, publishes where and subscribes to what.
 
+use std::fs;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, ensure};
 use serde::Deserialize;
 
 use crate::packet::{PublishTemplate, publish_template};
 use crate::scenario::{Filters, Placement, Scenario, Shape, Topics};
+use crate::tls::authority::Identity;
 
 /// User name and password of a connection.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Login {
-    /// MQTT user name; in a fleet file the id of the device or registry.
-    #[serde(rename = "id")]
+    /// MQTT user name; the id of a device, registry or broker resource.
     pub username: String,
     /// MQTT password.
     pub password: String,
@@ -25,26 +27,16 @@ impl std::fmt::Debug for Login {
     }
 }
 
-/// A registry with devices, as the `--fleet` file has it:
-/// `{"registry": {"id": …, "password": …}, "devices": [{"id": …, "password": …}, …]}`.
-#[derive(Debug, Clone, Deserialize)]
+/// A registry with devices.
+#[derive(Debug, Clone)]
 pub struct Fleet {
-    /// Login of the backend.
+    /// Login of the back end.
     pub registry: Login,
     /// Logins of the devices; a run with more connections than devices uses them in turn.
     pub devices: Vec<Login>,
 }
 
 impl Fleet {
-    /// Reads a fleet file.
-    pub fn load(path: &Path) -> anyhow::Result<Self> {
-        let text = std::fs::read_to_string(path).with_context(|| format!("fleet file {}", path.display()))?;
-        let fleet: Self =
-            serde_json::from_str(&text).with_context(|| format!("fleet file {}", path.display()))?;
-        ensure!(!fleet.devices.is_empty(), "fleet file {} has no devices", path.display());
-        Ok(fleet)
-    }
-
     fn device(&self, index: u32) -> &Login {
         &self.devices[index as usize % self.devices.len()]
     }
@@ -98,6 +90,73 @@ impl Addressing {
     }
 }
 
+/// How a run gets in.
+#[derive(Debug, Clone)]
+pub struct Access {
+    /// Topics and logins.
+    pub addressing: Addressing,
+    /// Certificates of the senders, used in turn; without any they log in by password.
+    pub identities: Vec<Arc<Identity>>,
+}
+
+/// What stands in a `--fleet` file.
+#[derive(Deserialize)]
+struct FleetFile {
+    registry: Entity,
+    devices: Vec<Entity>,
+}
+
+#[derive(Deserialize)]
+struct Entity {
+    id: String,
+    #[serde(default)]
+    password: String,
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
+}
+
+impl Access {
+    /// Without certificates.
+    pub fn by_password(addressing: Addressing) -> Self {
+        Self { addressing, identities: Vec::new() }
+    }
+
+    /// Reads a fleet file: `{"registry": {"id": …, "password": …}, "devices": [{"id": …, "password": …}, …]}`.
+    /// Devices may have `certificate` and `key`, PEM files, instead of a password; then all must.
+    pub fn load_fleet(path: &Path) -> anyhow::Result<Self> {
+        let read = |path: &Path| fs::read_to_string(path).with_context(|| format!("file {}", path.display()));
+        let load = || -> anyhow::Result<Self> {
+            let file: FleetFile = serde_json::from_str(&read(path)?)?;
+            let files = file.devices.iter().filter_map(|it| it.certificate.as_ref().zip(it.key.as_ref()));
+            let identity = |(certificate, key): (&PathBuf, &PathBuf)| {
+                Ok(Arc::new(Identity { certificate: read(certificate)?, key: read(key)? }))
+            };
+            let identities = files.map(identity).collect::<anyhow::Result<Vec<_>>>()?;
+            ensure!(!file.devices.is_empty(), "no devices");
+            ensure!(
+                identities.is_empty() || identities.len() == file.devices.len(),
+                "{} devices, but {} certificates with a key",
+                file.devices.len(),
+                identities.len()
+            );
+            let login = |entity: Entity| Login { username: entity.id, password: entity.password };
+            let devices = file.devices.into_iter().map(login).collect();
+            let fleet = Fleet { registry: login(file.registry), devices };
+            Ok(Self { addressing: Addressing::Fleet(fleet), identities })
+        };
+        load().with_context(|| format!("fleet file {}", path.display()))
+    }
+
+    fn identity(&self, index: u32) -> Option<Arc<Identity>> {
+        self.identities.get(index as usize % self.identities.len().max(1)).cloned()
+    }
+
+    fn sender(&self, index: u32) -> Option<Login> {
+        // A password would outrank the certificate.
+        if self.identities.is_empty() { self.addressing.sender(index) } else { None }
+    }
+}
+
 /// The level of a device's topic that says what its messages are.
 fn kind(topics: Topics) -> &'static str {
     match topics {
@@ -111,8 +170,10 @@ fn kind(topics: Topics) -> &'static str {
 pub struct ClientPlan {
     /// MQTT client identifier.
     pub client_id: String,
-    /// Credentials.
+    /// User name and password.
     pub login: Option<Login>,
+    /// Certificate.
+    pub identity: Option<Arc<Identity>>,
     /// Subscribed to after CONNACK, in one SUBSCRIBE.
     pub filters: Vec<String>,
     /// Which of the broker's nodes it connects to, from 0.
@@ -152,7 +213,8 @@ pub struct Plan {
 
 impl Plan {
     /// Lays out a scenario over the `nodes` of a broker. Client ids begin with `prefix`.
-    pub fn new(scenario: &Scenario, addressing: &Addressing, nodes: usize, prefix: &str) -> Self {
+    pub fn new(scenario: &Scenario, access: &Access, nodes: usize, prefix: &str) -> Self {
+        let addressing = &access.addressing;
         let nodes = nodes.max(1);
         let topic = |publisher: u32| addressing.topic(publisher, scenario.topics);
         let everything = || addressing.everything(scenario.topics);
@@ -168,13 +230,15 @@ impl Plan {
         let reader = |kind: &str, index: u32, filters: Vec<String>| ClientPlan {
             client_id: format!("{prefix}{kind}{index}"),
             login: addressing.reader(),
+            identity: None,
             filters,
             node: reader_node(index),
         };
         let publisher = |index: u32| PublisherPlan {
             client: ClientPlan {
                 client_id: format!("{prefix}p{index}"),
-                login: addressing.sender(index),
+                login: access.sender(index),
+                identity: access.identity(index),
                 filters: Vec::new(),
                 node: sender_node(index),
             },
@@ -193,7 +257,8 @@ impl Plan {
         };
         let idle = |index: u32| ClientPlan {
             client_id: format!("{prefix}i{index}"),
-            login: addressing.sender(index),
+            login: access.sender(index),
+            identity: access.identity(index),
             filters: (0..scenario.subscriptions)
                 .map(|filter| addressing.idle_filter(index, filter))
                 .collect(),
@@ -219,9 +284,30 @@ mod tests {
     use crate::scenario::{built_in, find};
 
     fn nodes(scenario: &Scenario, nodes: usize) -> Vec<(usize, usize)> {
-        let plan = Plan::new(scenario, &Addressing::Free(None), nodes, "");
+        let access = Access::by_password(Addressing::Free(None));
+        let plan = Plan::new(scenario, &access, nodes, "");
         let ends = plan.publishers.iter().zip(&plan.subscribers);
         ends.map(|(publisher, subscriber)| (publisher.client.node, subscriber.client.node)).collect()
+    }
+
+    #[test]
+    fn a_fleet_file_has_passwords_or_certificates() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let path = directory.path().join("fleet.json");
+        let load = |devices: &str| {
+            let text = format!(r#"{{"registry": {{"id": "r", "password": "p"}}, "devices": [{devices}]}}"#);
+            std::fs::write(&path, text).unwrap();
+            Access::load_fleet(&path)
+        };
+        let access = load(r#"{"id": "d0", "password": "p0"}, {"id": "d1", "password": "p1"}"#).unwrap();
+        assert_eq!(access.sender(3).map(|login| login.username), Some("d1".to_owned()));
+        let pem = directory.path().join("some.pem");
+        std::fs::write(&pem, "some").unwrap();
+        let device = |id: &str| format!(r#"{{"id": "{id}", "certificate": {pem:?}, "key": {pem:?}}}"#);
+        let access = load(&device("d0")).unwrap();
+        assert_eq!((access.sender(0), access.identity(7).unwrap().key.as_str()), (None, "some"));
+        assert!(load(&(device("d0") + r#", {"id": "d1", "password": "p1"}"#)).is_err());
+        assert!(load("").is_err());
     }
 
     #[test]

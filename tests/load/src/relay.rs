@@ -3,26 +3,32 @@
 //! One thread that finds packet borders, looks up the topic once for each run of adjacent packets and copies the
 //! run to the subscribers' sockets. It has no sessions, no packet identifiers of its own, no retries, no checks of
 //! logins; QoS 1 is acknowledged at once. Filters are exact topics, or a prefix with `/#`.
+//! With a TLS listener it is also the floor of a handshake: see [`crate::tls::server`].
 
 use std::collections::HashMap;
-use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 
+use rustls::ServerConfig;
 use socket2::{Domain, Socket, Type};
 
 use crate::clock::SECOND_NS;
 use crate::epoll::{Epoll, Ready};
 use crate::packet::{self, Frame, Malformed};
+use crate::transport::Transport;
 
-/// Token of the listener; connections have their index.
+/// Token of the first listener; further ones count down from it. Connections have their index.
 const LISTENER: usize = usize::MAX;
+/// Listeners at most.
+const LISTENERS_MAX: usize = 16;
 /// Bytes read from one socket at a time.
 const CHUNK_BYTES: usize = 256 * 1024;
 /// Unwritten bytes of one subscriber past which no publisher is read: back-pressure.
 const UNWRITTEN_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 struct Peer {
-    socket: TcpStream,
+    transport: Transport,
     tail: Vec<u8>,
     outgoing: Vec<u8>,
     dirty: bool,
@@ -33,7 +39,7 @@ struct Peer {
 
 /// The relay.
 pub struct Relay {
-    listener: TcpListener,
+    listeners: Vec<(TcpListener, Option<Arc<ServerConfig>>)>,
     epoll: Epoll,
     peers: Vec<Option<Peer>>,
     routes: HashMap<Vec<u8>, Vec<usize>>,
@@ -44,18 +50,11 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// Binds; port 0 takes any.
-    pub fn bind(address: SocketAddr) -> io::Result<Self> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-        socket.set_reuse_address(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(4096)?;
-        socket.set_nonblocking(true)?;
-        let epoll = Epoll::new()?;
-        epoll.add(&socket, LISTENER)?;
+    /// A relay that listens nowhere yet.
+    pub fn new() -> io::Result<Self> {
         Ok(Self {
-            listener: socket.into(),
-            epoll,
+            listeners: Vec::new(),
+            epoll: Epoll::new()?,
             peers: Vec::new(),
             routes: HashMap::new(),
             prefixes: Vec::new(),
@@ -65,9 +64,21 @@ impl Relay {
         })
     }
 
-    /// Where it listens.
-    pub fn address(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+    /// Binds one more listener, for plain connections or for `tls`, and returns where it is; port 0 takes any.
+    pub fn listen(&mut self, address: SocketAddr, tls: Option<Arc<ServerConfig>>) -> io::Result<SocketAddr> {
+        if self.listeners.len() == LISTENERS_MAX {
+            return Err(io::Error::other(format!("at most {LISTENERS_MAX} listeners")));
+        }
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(4096)?;
+        socket.set_nonblocking(true)?;
+        self.epoll.add(&socket, LISTENER - self.listeners.len())?;
+        let listener = TcpListener::from(socket);
+        let bound = listener.local_addr()?;
+        self.listeners.push((listener, tls));
+        Ok(bound)
     }
 
     /// Relays until the process is ended.
@@ -78,8 +89,8 @@ impl Relay {
             let idle = self.unfinished.is_empty() || self.overfull > 0;
             self.epoll.wait(if idle { SECOND_NS } else { 0 }, &mut events)?;
             for event in &events {
-                if event.token == LISTENER {
-                    self.accept()?;
+                if event.token > LISTENER - LISTENERS_MAX {
+                    self.accept(LISTENER - event.token)?;
                     continue;
                 }
                 if event.writable {
@@ -96,19 +107,19 @@ impl Relay {
         }
     }
 
-    fn accept(&mut self) -> io::Result<()> {
+    fn accept(&mut self, listener: usize) -> io::Result<()> {
+        let (listener, tls) = &self.listeners[listener];
         loop {
-            let socket = match self.listener.accept() {
+            let socket = match listener.accept() {
                 Ok((socket, _)) => socket,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error),
             };
-            socket.set_nonblocking(true)?;
-            socket.set_nodelay(true)?;
+            let transport = Transport::accepted(socket, tls.as_ref())?;
             let token = self.peers.len();
-            self.epoll.add(&socket, token)?;
+            self.epoll.add(&transport, token)?;
             self.peers.push(Some(Peer {
-                socket,
+                transport,
                 tail: Vec::new(),
                 outgoing: Vec::new(),
                 dirty: false,
@@ -137,13 +148,16 @@ impl Relay {
         buffer[..kept].copy_from_slice(&peer.tail);
         peer.tail.clear();
         let space = CHUNK_BYTES.min(buffer.len() - kept);
-        match peer.socket.read(&mut buffer[kept..kept + space]) {
+        match peer.transport.read(&mut buffer[kept..kept + space]) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 peer.tail.extend_from_slice(&buffer[..kept]);
             }
-            Ok(read) if read > 0 && self.handle(token, &buffer[..kept + read]).is_ok() => {
-                if read == space {
+            Ok(read) if read > 0 => {
+                if !peer.transport.drained(read, space) {
                     self.unfinished.push(token);
+                }
+                if self.handle(token, &buffer[..kept + read]).is_err() {
+                    self.close(token);
                 }
             }
             _ => self.close(token),
@@ -238,9 +252,14 @@ impl Relay {
         for &token in &dirty {
             let Some(peer) = &mut self.peers[token] else { continue };
             peer.dirty = false;
-            if !peer.blocked && write(peer).is_err() {
-                self.close(token);
-                continue;
+            if !peer.blocked {
+                match peer.transport.write(&mut peer.outgoing) {
+                    Ok(whole) => peer.blocked = !whole,
+                    Err(_) => {
+                        self.close(token);
+                        continue;
+                    }
+                }
             }
             let was = std::mem::replace(&mut peer.overfull, peer.outgoing.len() > UNWRITTEN_BYTES_MAX);
             self.overfull = self.overfull + usize::from(peer.overfull) - usize::from(was);
@@ -265,20 +284,4 @@ fn append(peers: &mut [Option<Peer>], dirty: &mut Vec<usize>, token: usize, byte
         peer.dirty = true;
         dirty.push(token);
     }
-}
-
-fn write(peer: &mut Peer) -> io::Result<()> {
-    let mut written = 0;
-    while written < peer.outgoing.len() {
-        match peer.socket.write(&peer.outgoing[written..]) {
-            Ok(count) => written += count,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                peer.blocked = true;
-                break;
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    peer.outgoing.drain(..written);
-    Ok(())
 }

@@ -9,7 +9,7 @@ use crate::clients::{Clients, Target};
 use crate::clock::{self, SECOND_NS, now_ns, seconds_ns};
 use crate::connection::Role;
 use crate::pace;
-use crate::plan::{Addressing, ClientPlan, Plan};
+use crate::plan::{Access, ClientPlan, Plan};
 use crate::process::{self, CpuSample};
 use crate::report::{Measured, Memory, Opening, Report};
 use crate::scenario::{Scenario, Shape};
@@ -40,8 +40,8 @@ pub struct Durations {
 pub struct Setting {
     /// Where the broker is.
     pub target: Target,
-    /// Topics and logins.
-    pub addressing: Addressing,
+    /// Topics, logins and certificates.
+    pub access: Access,
     /// The broker's processes, for its costs; may be empty.
     pub broker_pids: Vec<u32>,
     /// How long.
@@ -63,7 +63,7 @@ pub fn run(scenario: &Scenario, setting: &Setting) -> anyhow::Result<Report> {
         "scenario {} and target differ about TLS",
         scenario.name
     );
-    let plan = Plan::new(scenario, &setting.addressing, setting.target.addresses.len(), "load-");
+    let plan = Plan::new(scenario, &setting.access, setting.target.addresses.len(), "load-");
     let window = scenario.rate_per_s.is_none().then_some(scenario.window);
     let mut run = Run {
         scenario,
@@ -268,23 +268,38 @@ pub fn hard_stop(after_s: f64, clean_up: fn()) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::Addressing;
     use crate::relay::Relay;
     use crate::scenario::{built_in, find};
+    use crate::tls::{self, Trust, authority::Authority};
+    use std::sync::Arc;
 
     /// A short run of a built-in scenario over real sockets against the relay.
     fn run_against_relay(change: impl Fn(&mut Scenario), name: &str) -> Report {
+        let mut scenario = find(&built_in().unwrap(), name).unwrap();
+        change(&mut scenario);
+        let directory = tempfile::TempDir::new().unwrap();
+        let authority = Authority::create(directory.path()).unwrap();
+        let served = scenario
+            .tls
+            .then(|| tls::server::server(&authority.server_certificate, &authority.server_key).unwrap());
         let (sender, receiver) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
-            let relay = Relay::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-            sender.send(relay.address().unwrap()).unwrap();
+            let mut relay = Relay::new().unwrap();
+            sender.send(relay.listen("127.0.0.1:0".parse().unwrap(), served).unwrap()).unwrap();
             relay.serve()
         });
         let address = receiver.recv().unwrap();
-        let mut scenario = find(&built_in().unwrap(), name).unwrap();
-        change(&mut scenario);
+        let mut access = Access::by_password(Addressing::Free(None));
+        if let Some(kind) = scenario.certificate {
+            let identities = authority.identities(kind, scenario.connections).unwrap();
+            access.identities = identities.into_iter().map(Arc::new).collect();
+        }
+        let trust = Trust::Authority(authority.certificate.clone());
+        let tls = scenario.tls.then(|| tls::client(&trust, "localhost").unwrap());
         let setting = Setting {
-            target: Target { addresses: vec![address], tls: None },
-            addressing: Addressing::Free(None),
+            target: Target { addresses: vec![address], tls },
+            access,
             broker_pids: vec![std::process::id()],
             durations: Durations { warmup_s: 0.05, measure_s: 0.2, drain_s: 20.0, open_s: 20.0 },
         };
@@ -293,7 +308,7 @@ mod tests {
 
     #[test]
     fn a_saturated_run_loses_nothing_and_is_accounted_for() {
-        for name in ["pairs-qos1", "fanin", "fanout"] {
+        for name in ["pairs-qos1", "fanin", "fanout", "pairs-tls-qos1"] {
             let report = run_against_relay(|_| {}, name);
             assert_eq!(report.faults(), Vec::<String>::new(), "{name}");
             let measured = report.last().unwrap();
@@ -316,5 +331,13 @@ mod tests {
         assert_eq!(report.faults(), Vec::<String>::new());
         assert_eq!(report.opening.connections, 200);
         assert_eq!(report.opening.latency.unwrap().count, 200);
+    }
+
+    #[test]
+    fn devices_shake_hands_with_certificates_of_their_own() {
+        for name in ["connect-tls-ecdsa", "connect-tls-rsa"] {
+            let report = run_against_relay(|scenario| scenario.connections = 5, name);
+            assert_eq!((report.faults(), report.opening.connections), (Vec::new(), 5), "{name}");
+        }
     }
 }

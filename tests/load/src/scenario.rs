@@ -22,6 +22,16 @@ pub enum Shape {
     Idle,
 }
 
+/// What a device's key is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyKind {
+    /// ECDSA on P-256.
+    Ecdsa,
+    /// RSA with 2048 bits.
+    Rsa,
+}
+
 /// What topics are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -116,6 +126,9 @@ pub struct Scenario {
     /// Over TLS.
     #[serde(default)]
     pub tls: bool,
+    /// Publishers and idle connections show a certificate with such a key instead of a password.
+    #[serde(default)]
+    pub certificate: Option<KeyKind>,
     /// Nodes of the broker; more than one make a cluster.
     #[serde(default = "one")]
     pub nodes: u32,
@@ -169,6 +182,11 @@ impl Scenario {
         ensure!((1..=65_535).contains(&self.inflight), "inflight must be 1..=65535 (got {})", self.inflight);
         ensure!(self.opening > 0, "opening must be at least 1");
         ensure!(self.rate_per_s.is_none_or(|rate| rate > 0.0), "rate_per_s must be more than 0");
+        ensure!(self.tls || self.certificate.is_none(), "certificates need tls");
+        ensure!(
+            self.topics != Topics::Free || self.certificate.is_none(),
+            "only devices have certificates: topics must be events or state"
+        );
         ensure!(matches!(self.nodes, 1 | 3 | 5), "nodes must be 1, 3 or 5 (got {})", self.nodes);
         match self.shape {
             Shape::Idle => ensure!(self.connections > 0, "connections must be at least 1"),

@@ -103,11 +103,11 @@ impl Suite {
 
     fn run_once(&self, kind: &Kind, scenario: &Scenario) -> anyhow::Result<Report> {
         let broker = Broker::start(kind, scenario, self.broker_cpu)?;
-        let trust = || Trust::Authority(broker.tls.authority.clone());
+        let trust = || Trust::Authority(broker.authority.clone());
         let tls = scenario.tls.then(|| tls::client(&trust(), "localhost")).transpose()?;
         let setting = Setting {
             target: Target { addresses: broker.addresses(scenario.tls)?, tls },
-            addressing: broker.addressing.clone(),
+            access: broker.access.clone(),
             broker_pids: broker.pids(),
             durations: self.durations,
         };
@@ -115,10 +115,9 @@ impl Suite {
     }
 }
 
-/// The relay has no TLS, and one reader that stalls stops all of it.
+/// One reader that stalls stops all of the relay.
 fn takes_part(broker: &Kind, scenario: &Scenario) -> bool {
-    (!scenario.tls || broker.has_tls())
-        && (scenario.nodes == 1 || broker.has_clusters())
+    (scenario.nodes == 1 || broker.has_clusters())
         && (scenario.topics != Topics::State || broker.has_permanent_topics())
         && (scenario.stalled == 0 || *broker != Kind::Relay)
 }
@@ -149,6 +148,11 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
 impl Cell {
     fn median(&self, value: impl Fn(&Report) -> Option<f64>) -> Option<f64> {
         median(self.runs.iter().filter_map(value).collect())
+    }
+
+    /// By how much a figure exceeds the same one of the relay.
+    fn ratio(&self, floor: Option<&Self>, value: impl Fn(&Report) -> Option<f64>) -> Option<f64> {
+        Some(self.median(&value)? / floor?.median(&value)?)
     }
 
     fn mark(&self) -> &'static str {
@@ -194,18 +198,20 @@ impl Outcome {
         title: &str,
         wanted: impl Fn(&&Scenario) -> bool,
         columns: &[&str],
-        cells: impl Fn(&Cell) -> Vec<String>,
+        cells: impl Fn(&Cell, Option<&Cell>) -> Vec<String>,
     ) {
         let mut rows = String::new();
         for scenario in suite.scenarios.iter().filter(wanted) {
-            for cell in self.cells.iter().filter(|cell| cell.scenario == scenario.name) {
+            let of_scenario = || self.cells.iter().filter(|cell| cell.scenario == scenario.name);
+            let floor = of_scenario().find(|cell| cell.broker == Kind::Relay.name());
+            for cell in of_scenario() {
                 let _ = writeln!(
                     rows,
                     "| {} | {}{} | {} |",
                     cell.scenario,
                     cell.broker,
                     cell.mark(),
-                    cells(cell).join(" | ")
+                    cells(cell, floor).join(" | ")
                 );
             }
         }
@@ -228,6 +234,7 @@ fn show(value: Option<f64>, decimals: usize) -> String {
 fn message_columns() -> Vec<&'static str> {
     vec![
         "broker CPU us/message",
+        "to relay",
         "delivered/s",
         "p50 us",
         "p99 us",
@@ -238,14 +245,16 @@ fn message_columns() -> Vec<&'static str> {
     ]
 }
 
-fn message_cells(cell: &Cell) -> Vec<String> {
+fn message_cells(cell: &Cell, floor: Option<&Cell>) -> Vec<String> {
     let latency = |pick: fn(&crate::latency::LatencySummary) -> u64| {
         cell.median(|report| report.last()?.latency.as_ref().map(|latency| pick(latency) as f64))
     };
+    let cost = |report: &Report| report.last()?.broker_us_per_message;
     let acknowledged =
         |report: &Report| report.last()?.acknowledge_latency.as_ref().map(|latency| latency.p99_us as f64);
     vec![
-        show(cell.median(|report| report.last()?.broker_us_per_message), 3),
+        show(cell.median(cost), 3),
+        show(cell.ratio(floor, cost), 2),
         show(cell.median(|report| report.last().map(|measured| measured.delivered_per_s)), 0),
         show(latency(|latency| latency.p50_us), 0),
         show(latency(|latency| latency.p99_us), 0),
@@ -262,12 +271,14 @@ fn connection_columns() -> Vec<&'static str> {
         "opened in s",
         "p99 ms",
         "broker CPU us/connection",
+        "to relay",
         "resident KiB/connection",
         "idle cores",
     ]
 }
 
-fn connection_cells(cell: &Cell) -> Vec<String> {
+fn connection_cells(cell: &Cell, floor: Option<&Cell>) -> Vec<String> {
+    let cost = |report: &Report| report.opening.broker_us_per_connection;
     let per_connection =
         |report: &Report| report.memory.as_ref().map(|memory| memory.bytes_per_connection / 1024.0);
     vec![
@@ -277,7 +288,8 @@ fn connection_cells(cell: &Cell) -> Vec<String> {
             cell.median(|report| report.opening.latency.as_ref().map(|latency| latency.p99_us as f64 / 1e3)),
             1,
         ),
-        show(cell.median(|report| report.opening.broker_us_per_connection), 0),
+        show(cell.median(cost), 0),
+        show(cell.ratio(floor, cost), 2),
         show(cell.median(per_connection), 2),
         show(cell.median(|report| report.last()?.broker.map(|broker| broker.cores)), 3),
     ]
@@ -287,7 +299,7 @@ fn stalled_columns() -> Vec<&'static str> {
     vec!["delivered/s alone", "delivered/s beside it", "ratio", "ended by the broker", "peak MiB"]
 }
 
-fn stalled_cells(cell: &Cell) -> Vec<String> {
+fn stalled_cells(cell: &Cell, _: Option<&Cell>) -> Vec<String> {
     let rate = |index: usize| {
         move |report: &Report| report.measured.get(index).map(|measured| measured.delivered_per_s)
     };

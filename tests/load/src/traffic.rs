@@ -358,7 +358,7 @@ impl Publisher {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::Addressing;
+    use crate::plan::{Access, Addressing};
     use crate::scenario::{built_in, find};
 
     const WINDOW: Bounds = Bounds { window: Some(4), inflight: 2 };
@@ -367,7 +367,8 @@ mod tests {
         let mut scenario = find(&built_in().unwrap(), name).unwrap();
         (scenario.publishers, scenario.qos) = (2, qos);
         scenario.subscribers = if name == "pairs" { 2 } else { 1 };
-        Traffic::new(&Plan::new(&scenario, &Addressing::Free(None), 1, ""), bounds)
+        let access = Access::by_password(Addressing::Free(None));
+        Traffic::new(&Plan::new(&scenario, &access, 1, ""), bounds)
     }
 
     fn fill(traffic: &mut Traffic, publisher: u32, now_ns: u64) -> Vec<Vec<u8>> {

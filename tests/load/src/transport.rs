@@ -1,4 +1,4 @@
-//! A non-blocking byte stream to the broker: TCP, or TLS over it.
+//! A non-blocking byte stream: TCP, or TLS over it from either side.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -6,22 +6,12 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 use rustix::io::Errno;
-use rustls::{ClientConfig, ClientConnection, StreamOwned};
-use rustls_pki_types::ServerName;
+use rustls::{ClientConnection, ServerConfig, ServerConnection, StreamOwned};
 use socket2::{Domain, Socket, Type};
 
 /// Receive buffer of a connection that never reads, in bytes: small, so that what it does not read stays in the
 /// broker and not in the kernel.
 const STALLED_RECEIVE_BYTES: usize = 4096;
-
-/// How to secure a connection.
-#[derive(Debug, Clone)]
-pub struct Tls {
-    /// Trust and versions.
-    pub config: Arc<ClientConfig>,
-    /// The name that the server's certificate must bear.
-    pub server_name: ServerName<'static>,
-}
 
 /// The stream.
 #[derive(Debug)]
@@ -30,11 +20,13 @@ pub enum Transport {
     Plain(TcpStream),
     /// TLS; the handshake runs as a side effect of reading and writing.
     Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+    /// The same on the server's side.
+    Served(Box<StreamOwned<ServerConnection, TcpStream>>),
 }
 
 impl Transport {
-    /// Starts connecting; the outcome shows when the socket becomes writable.
-    pub fn start(address: SocketAddr, tls: Option<&Tls>, stalled: bool) -> io::Result<Self> {
+    /// Starts connecting; the outcome shows when the socket becomes writable. With `session`, over TLS.
+    pub fn start(address: SocketAddr, session: Option<ClientConnection>, stalled: bool) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
         socket.set_nonblocking(true)?;
         socket.set_tcp_nodelay(true)?;
@@ -48,10 +40,19 @@ impl Transport {
             Ok(()) | Err(_) => {}
         }
         let stream = TcpStream::from(socket);
-        let Some(tls) = tls else { return Ok(Self::Plain(stream)) };
-        let session =
-            ClientConnection::new(tls.config.clone(), tls.server_name.clone()).map_err(io::Error::other)?;
-        Ok(Self::Tls(Box::new(StreamOwned::new(session, stream))))
+        Ok(match session {
+            None => Self::Plain(stream),
+            Some(session) => Self::Tls(Box::new(StreamOwned::new(session, stream))),
+        })
+    }
+
+    /// Takes an accepted socket, which becomes non-blocking. With `tls`, a handshake follows.
+    pub fn accepted(socket: TcpStream, tls: Option<&Arc<ServerConfig>>) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        socket.set_nodelay(true)?;
+        let Some(tls) = tls else { return Ok(Self::Plain(socket)) };
+        let session = ServerConnection::new(tls.clone()).map_err(io::Error::other)?;
+        Ok(Self::Served(Box::new(StreamOwned::new(session, socket))))
     }
 
     /// Reads what is there; `WouldBlock` when nothing is.
@@ -60,6 +61,7 @@ impl Transport {
         match self {
             Self::Plain(stream) => stream.read(buffer),
             Self::Tls(stream) => stream.read(buffer),
+            Self::Served(stream) => stream.read(buffer),
         }
     }
 
@@ -70,21 +72,41 @@ impl Transport {
         matches!(self, Self::Plain(_)) && read < space
     }
 
-    /// Writes as much as fits; `WouldBlock` when nothing does.
+    /// Writes what fits of `outgoing` and takes it out. `false`: the socket is full, and the rest, or a part that
+    /// TLS holds back, waits until it is not.
+    pub fn write(&mut self, outgoing: &mut Vec<u8>) -> io::Result<bool> {
+        let mut written = 0;
+        let result = loop {
+            if written == outgoing.len() {
+                break self.flush();
+            }
+            match self.write_some(&outgoing[written..]) {
+                Ok(count) => written += count,
+                Err(error) => break Err(error),
+            }
+        };
+        outgoing.drain(..written);
+        match result {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            other => other.map(|()| true),
+        }
+    }
+
     #[inline]
-    pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+    fn write_some(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Plain(stream) => stream.write(bytes),
             Self::Tls(stream) => stream.write(bytes),
+            Self::Served(stream) => stream.write(bytes),
         }
     }
 
     /// Writes what TLS still holds back: handshake messages and records.
-    pub fn flush(&mut self) -> io::Result<()> {
+    fn flush(&mut self) -> io::Result<()> {
         match self {
-            Self::Plain(_) => Ok(()),
             Self::Tls(stream) if stream.conn.wants_write() => stream.flush(),
-            Self::Tls(_) => Ok(()),
+            Self::Served(stream) if stream.conn.wants_write() => stream.flush(),
+            Self::Plain(_) | Self::Tls(_) | Self::Served(_) => Ok(()),
         }
     }
 }
@@ -94,6 +116,7 @@ impl AsFd for Transport {
         match self {
             Self::Plain(stream) => stream.as_fd(),
             Self::Tls(stream) => stream.sock.as_fd(),
+            Self::Served(stream) => stream.sock.as_fd(),
         }
     }
 }

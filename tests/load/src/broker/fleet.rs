@@ -4,13 +4,15 @@
 //! from the published files. A command line for each device would take longer than the run.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use prost::Message;
 use rookery_proto::yandex::cloud::iot::devices::v1::{
     CreateDeviceRequest, CreateRegistryRequest, Device, GetDeviceRequest, Registry,
-    device_service_client::DeviceServiceClient, registry_service_client::RegistryServiceClient,
+    create_device_request::Certificate as NewCertificate, device_service_client::DeviceServiceClient,
+    registry_service_client::RegistryServiceClient,
 };
 use rookery_proto::yandex::cloud::operation::{Operation, operation};
 use tonic::metadata::{Ascii, MetadataValue};
@@ -19,11 +21,21 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Request, Status};
 
 use crate::plan::{Fleet, Login};
+use crate::tls::authority::Identity;
 
 use super::node::{LOOK, START_MAX};
 
 /// Calls under way at a time.
 const CALLS_MAX: usize = 64;
+
+/// What a device logs in with.
+#[derive(Debug, Clone)]
+pub(super) enum Credential {
+    /// The password of the registry.
+    Password,
+    /// A certificate.
+    Certificate(Arc<Identity>),
+}
 
 /// Adds the token to every call.
 #[derive(Debug, Clone)]
@@ -59,8 +71,12 @@ impl Api {
         DeviceServiceClient::with_interceptor(self.channel.clone(), self.bearer.clone())
     }
 
-    /// Makes a registry and `devices` devices; all of them get `password`.
-    pub(super) async fn create_fleet(&self, devices: u32, password: &str) -> anyhow::Result<Fleet> {
+    /// Makes a registry, with `password`, and its devices.
+    pub(super) async fn create_fleet(
+        &self,
+        devices: Vec<Credential>,
+        password: &str,
+    ) -> anyhow::Result<Fleet> {
         let mut registries =
             RegistryServiceClient::with_interceptor(self.channel.clone(), self.bearer.clone());
         let request = CreateRegistryRequest {
@@ -71,16 +87,21 @@ impl Api {
         let created = registries.create(request).await.context("creating a registry")?;
         let registry: Registry = outcome(created.into_inner())?;
         let login = |id: String| Login { username: id, password: password.to_owned() };
-        let create = |_| {
-            let (mut client, registry_id) = (self.devices(), registry.id.clone());
-            let request =
-                CreateDeviceRequest { registry_id, password: password.to_owned(), ..Default::default() };
+        let create = |credential| {
+            let mut client = self.devices();
+            let mut request = CreateDeviceRequest { registry_id: registry.id.clone(), ..Default::default() };
+            match credential {
+                Credential::Password => password.clone_into(&mut request.password),
+                Credential::Certificate(identity) => request
+                    .certificates
+                    .push(NewCertificate { certificate_data: identity.certificate.clone() }),
+            }
             async move {
                 let created = client.create(request).await.context("creating a device")?;
                 outcome::<Device>(created.into_inner()).map(|device| login(device.id))
             }
         };
-        let created = stream::iter(0..devices).map(create).buffer_unordered(CALLS_MAX);
+        let created = stream::iter(devices).map(create).buffered(CALLS_MAX);
         Ok(Fleet { devices: created.try_collect().await?, registry: login(registry.id) })
     }
 

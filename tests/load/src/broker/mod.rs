@@ -12,13 +12,14 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
 use anyhow::{Context, ensure};
 use tempfile::TempDir;
 
-use crate::plan::Addressing;
+use crate::plan::{Access, Addressing};
 use crate::scenario::Scenario;
-use crate::tls::ServerFiles;
+use crate::tls::authority::Authority;
 
 pub use self::node::kill_all;
 use self::node::{Listeners, Node, free_port};
@@ -57,11 +58,6 @@ impl Kind {
         Ok(text.lines().next().unwrap_or_default().trim().to_owned())
     }
 
-    /// Whether it has a TLS listener.
-    pub fn has_tls(&self) -> bool {
-        *self != Self::Relay
-    }
-
     /// Whether it has topics whose messages are stored before they are acknowledged.
     pub fn has_permanent_topics(&self) -> bool {
         matches!(self, Self::Rookery(_))
@@ -77,10 +73,10 @@ impl Kind {
 #[derive(Debug)]
 pub struct Broker {
     nodes: Vec<Node>,
-    /// Files of the TLS listeners.
-    pub tls: ServerFiles,
-    /// Topics and login for a run.
-    pub addressing: Addressing,
+    /// The authority that has signed their certificates.
+    pub authority: PathBuf,
+    /// Topics, logins and certificates for a run.
+    pub access: Access,
     /// Holds configuration, data and logs.
     _directory: TempDir,
 }
@@ -89,29 +85,35 @@ impl Broker {
     /// Starts a broker as the scenario wants it, in a new temporary directory, and waits until it can be used. With
     /// `cpu`, all of it is pinned there.
     pub fn start(kind: &Kind, scenario: &Scenario, cpu: Option<u32>) -> anyhow::Result<Self> {
-        let nodes = scenario.nodes as usize;
-        ensure!(nodes == 1 || kind.has_clusters(), "{} has no clusters", kind.name());
+        ensure!(scenario.nodes == 1 || kind.has_clusters(), "{} has no clusters", kind.name());
         let directory = TempDir::with_prefix("rookery-load-")?;
-        let tls = ServerFiles::create(directory.path())?;
-        let (nodes, addressing) = match kind {
+        let authority = Authority::create(directory.path())?;
+        let senders = (scenario.publishers + scenario.connections).max(1);
+        let identities = match scenario.certificate {
+            None => Vec::new(),
+            Some(kind) => authority.identities(kind, senders)?.into_iter().map(Arc::new).collect(),
+        };
+        let mut access = Access { addressing: Addressing::Free(None), identities };
+        let nodes = match kind {
             Kind::Relay => {
                 let mut command = pinned(&std::env::current_exe()?, cpu);
-                command.args(["relay", "--listen", "127.0.0.1:0"]);
-                let node = Node::spawn("relay", command, directory.path())?;
-                (vec![node.wait_until_listening(None)?], Addressing::Free(None))
+                command.args(["relay", "--listen", "127.0.0.1:0", "--tls-listen", "127.0.0.1:0"]);
+                command.arg("--tls-cert").arg(&authority.server_certificate);
+                command.arg("--tls-key").arg(&authority.server_key);
+                vec![Node::spawn("relay", command, directory.path())?.wait_until_listening(None)?]
             }
             Kind::Mosquitto(program) => {
-                let node = start_mosquitto(pinned(program, cpu), directory.path(), &tls)?;
-                (vec![node], Addressing::Free(None))
+                let certificates = scenario.certificate.is_some();
+                vec![start_mosquitto(pinned(program, cpu), directory.path(), &authority, certificates)?]
             }
             Kind::Rookery(program) => {
-                let cluster = rookery::Cluster::new(program, directory.path(), &tls);
-                let nodes = cluster.start(nodes, || pinned(program, cpu))?;
-                let addressing = cluster.resources(&nodes, scenario)?;
-                (nodes, addressing)
+                let cluster = rookery::Cluster::new(program, directory.path(), &authority);
+                let nodes = cluster.start(scenario.nodes as usize, || pinned(program, cpu))?;
+                access.addressing = cluster.resources(&nodes, scenario, &access.identities)?;
+                nodes
             }
         };
-        Ok(Self { nodes, tls, addressing, _directory: directory })
+        Ok(Self { nodes, authority: authority.certificate, access, _directory: directory })
     }
 
     /// Process ids of its nodes.
@@ -141,26 +143,35 @@ fn pinned(program: &Path, cpu: Option<u32>) -> Command {
     taskset
 }
 
-fn start_mosquitto(mut command: Command, directory: &Path, tls: &ServerFiles) -> anyhow::Result<Node> {
+fn start_mosquitto(
+    mut command: Command,
+    directory: &Path,
+    authority: &Authority,
+    certificates: bool,
+) -> anyhow::Result<Node> {
     let listeners = Listeners::new([("mqtt", free_port()?), ("mqtts", free_port()?)]);
     let path = directory.join("mosquitto.conf");
-    fs::write(&path, mosquitto_configuration(&listeners, tls))?;
+    fs::write(&path, mosquitto_configuration(&listeners, authority, certificates))?;
     command.arg("-c").arg(path);
     Node::spawn("mosquitto", command, directory)?.wait_until_listening(Some(&listeners))
 }
 
 /// The fair settings: nothing written to disk, no limits that the other brokers do not have, no delay of small
-/// packets.
-fn mosquitto_configuration(listeners: &Listeners, tls: &ServerFiles) -> String {
+/// packets. Clients must show a certificate where the scenario has some.
+fn mosquitto_configuration(listeners: &Listeners, authority: &Authority, certificates: bool) -> String {
     let port = |name| listeners.get(name).map_or(0, |address| address.port());
+    let certificates = match certificates {
+        false => String::new(),
+        true => format!("cafile {}\nrequire_certificate true\n", authority.certificate.display()),
+    };
     format!(
         "user root\nper_listener_settings false\nallow_anonymous true\npersistence false\nlog_type none\n\
          max_inflight_messages 100\nmax_queued_messages 0\nmax_queued_bytes 0\nset_tcp_nodelay true\n\
          listener {} 127.0.0.1\n\
-         listener {} 127.0.0.1\ncertfile {}\nkeyfile {}\n",
+         listener {} 127.0.0.1\ncertfile {}\nkeyfile {}\n{certificates}",
         port("mqtt"),
         port("mqtts"),
-        tls.certificate.display(),
-        tls.key.display()
+        authority.server_certificate.display(),
+        authority.server_key.display()
     )
 }

@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
@@ -12,9 +13,9 @@ use tokio::runtime::Runtime;
 
 use crate::plan::{Addressing, Login};
 use crate::scenario::{Scenario, Topics};
-use crate::tls::ServerFiles;
+use crate::tls::authority::{Authority, Identity};
 
-use super::fleet::Api;
+use super::fleet::{Api, Credential};
 use super::node::{LOOK, Node, START_MAX, free_port};
 
 /// Password of the resources that are made for a run. It guards nothing.
@@ -29,13 +30,13 @@ const CHECK_MAX: Duration = Duration::from_secs(2);
 pub(super) struct Cluster<'a> {
     program: &'a Path,
     directory: &'a Path,
-    tls: &'a ServerFiles,
+    authority: &'a Authority,
 }
 
 impl<'a> Cluster<'a> {
     /// A cluster of `program` with its files in `directory`; nothing runs yet.
-    pub(super) fn new(program: &'a Path, directory: &'a Path, tls: &'a ServerFiles) -> Self {
-        Self { program, directory, tls }
+    pub(super) fn new(program: &'a Path, directory: &'a Path, authority: &'a Authority) -> Self {
+        Self { program, directory, authority }
     }
 
     fn secret_file(&self) -> PathBuf {
@@ -78,7 +79,8 @@ impl<'a> Cluster<'a> {
         for file in ["--admin-token-file", "--join-secret-file"] {
             command.arg(file).arg(self.secret_file());
         }
-        command.arg("--tls-cert").arg(&self.tls.certificate).arg("--tls-key").arg(&self.tls.key);
+        command.arg("--tls-cert").arg(&self.authority.server_certificate);
+        command.arg("--tls-key").arg(&self.authority.server_key);
     }
 
     /// Runs a command of Rookery's own command line against a node; standard output, if it succeeds.
@@ -87,7 +89,7 @@ impl<'a> Cluster<'a> {
             .args(arguments)
             .env("ROOKERY_ENDPOINT", node.address("api")?.to_string())
             .env("ROOKERY_TOKEN_FILE", self.secret_file())
-            .env("ROOKERY_CA_FILE", &self.tls.authority)
+            .env("ROOKERY_CA_FILE", &self.authority.certificate)
             .output()?;
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "rookery {} failed: {}", arguments[..2].join(" "), said.trim());
@@ -95,20 +97,35 @@ impl<'a> Cluster<'a> {
     }
 
     /// Makes the resources of a scenario and waits until all nodes know them.
-    pub(super) fn resources(&self, nodes: &[Node], scenario: &Scenario) -> anyhow::Result<Addressing> {
+    pub(super) fn resources(
+        &self,
+        nodes: &[Node],
+        scenario: &Scenario,
+        identities: &[Arc<Identity>],
+    ) -> anyhow::Result<Addressing> {
         match scenario.topics {
             Topics::Free => self.free_topics(nodes),
-            Topics::Events | Topics::State => self.fleet(nodes, scenario),
+            Topics::Events | Topics::State => self.fleet(nodes, scenario, identities),
         }
     }
 
-    /// Makes a registry with a device for each connection that is one.
-    fn fleet(&self, nodes: &[Node], scenario: &Scenario) -> anyhow::Result<Addressing> {
-        let authority = fs::read_to_string(&self.tls.authority)?;
+    /// Makes a registry with a device for each connection that is one. They have passwords, or the certificates.
+    fn fleet(
+        &self,
+        nodes: &[Node],
+        scenario: &Scenario,
+        identities: &[Arc<Identity>],
+    ) -> anyhow::Result<Addressing> {
+        let authority = fs::read_to_string(&self.authority.certificate)?;
         let api = |node: &Node| Api::new(node.address("api")?, &authority, SECRET);
         Runtime::new()?.block_on(async {
             let (first, others) = nodes.split_first().context("a cluster has a node")?;
-            let devices = (scenario.publishers + scenario.connections).max(1);
+            let devices: Vec<_> = match identities {
+                [] => {
+                    vec![Credential::Password; (scenario.publishers + scenario.connections).max(1) as usize]
+                }
+                identities => identities.iter().cloned().map(Credential::Certificate).collect(),
+            };
             let fleet = api(first)?.create_fleet(devices, PASSWORD).await?;
             for node in others {
                 for device in &fleet.devices {

@@ -1,6 +1,9 @@
-//! TLS on the client's side, and a server certificate for brokers that the suite starts.
+//! TLS: the clients' side, certificates for both sides ([`authority`]), and the bare server that marks the floor
+//! ([`server`]).
 
-use std::fs;
+pub mod authority;
+pub mod server;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,11 +11,35 @@ use anyhow::Context;
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 
-use crate::transport::Tls;
+use self::authority::Identity;
+
+/// How to secure a connection.
+#[derive(Debug, Clone)]
+pub struct Tls {
+    config: Arc<ClientConfig>,
+    server_name: ServerName<'static>,
+}
+
+impl Tls {
+    /// The client's half of one connection, which shows `identity` if the server asks for a certificate.
+    pub fn session(&self, identity: Option<&Identity>) -> anyhow::Result<ClientConnection> {
+        let mut config = self.config.clone();
+        if let Some(identity) = identity {
+            let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).context("client key")?;
+            let certificate = CertificateDer::from_pem_slice(identity.certificate.as_bytes())
+                .context("client certificate")?;
+            let key = config.crypto_provider().key_provider.load_private_key(key)?;
+            let resolver = SingleCertAndKey::from(CertifiedKey::new(vec![certificate], key));
+            Arc::make_mut(&mut config).client_auth_cert_resolver = Arc::new(resolver);
+        }
+        Ok(ClientConnection::new(config, self.server_name.clone())?)
+    }
+}
 
 /// Whom to trust.
 #[derive(Debug, Clone)]
@@ -48,41 +75,6 @@ fn authority(path: &Path) -> anyhow::Result<RootCertStore> {
         roots.add(certificate.with_context(|| format!("CA file {}", path.display()))?)?;
     }
     Ok(roots)
-}
-
-/// Files for a TLS listener.
-#[derive(Debug, Clone)]
-pub struct ServerFiles {
-    /// The authority that clients trust.
-    pub authority: PathBuf,
-    /// Certificate of the server, for `localhost` and 127.0.0.1, P-256.
-    pub certificate: PathBuf,
-    /// Its key.
-    pub key: PathBuf,
-}
-
-impl ServerFiles {
-    /// Makes a new authority and server certificate in `directory`.
-    pub fn create(directory: &Path) -> anyhow::Result<Self> {
-        let authority_key = rcgen::KeyPair::generate()?;
-        let mut parameters = rcgen::CertificateParams::new(Vec::new())?;
-        parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        parameters.distinguished_name.push(rcgen::DnType::CommonName, "load test authority");
-        let authority = parameters.self_signed(&authority_key)?;
-        let issuer = rcgen::Issuer::new(parameters, authority_key);
-        let key = rcgen::KeyPair::generate()?;
-        let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
-        let certificate = rcgen::CertificateParams::new(names)?.signed_by(&key, &issuer)?;
-        let files = Self {
-            authority: directory.join("ca.pem"),
-            certificate: directory.join("server.pem"),
-            key: directory.join("server.key"),
-        };
-        fs::write(&files.authority, authority.pem())?;
-        fs::write(&files.certificate, certificate.pem())?;
-        fs::write(&files.key, key.serialize_pem())?;
-        Ok(files)
-    }
 }
 
 #[derive(Debug)]
