@@ -295,7 +295,7 @@ mod tests {
             let identities = authority.identities(kind, scenario.connections).unwrap();
             access.identities = identities.into_iter().map(Arc::new).collect();
         }
-        let trust = Trust::Authority(authority.certificate.clone());
+        let trust = Trust::Authority(authority.certificate);
         let tls = scenario.tls.then(|| tls::client(&trust, "localhost").unwrap());
         let setting = Setting {
             target: Target { addresses: vec![address], tls },
