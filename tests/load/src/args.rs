@@ -27,6 +27,9 @@ pub enum Command {
     Suite(SuiteArguments),
     /// Serve as the one-thread relay that marks the floor.
     Relay(RelayArguments),
+    /// Be one of several drivers: what `--drivers` starts.
+    #[command(hide = true)]
+    Drive,
 }
 
 /// Arguments of `relay`.
@@ -97,6 +100,9 @@ pub struct RunArguments {
     /// Run this program on one core only.
     #[arg(long)]
     pub cpu: Option<usize>,
+    /// Processes that share publishers and subscribers, where one would be the bottleneck.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub drivers: u32,
     #[command(flatten)]
     pub durations: DurationArguments,
     #[command(flatten)]
@@ -201,6 +207,9 @@ pub struct SuiteArguments {
     /// Write all reports to this file.
     #[arg(long)]
     pub json: Option<PathBuf>,
+    /// Processes that share publishers and subscribers of each run, where one would be the bottleneck.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub drivers: u32,
     /// Pin the brokers to this core.
     #[arg(long)]
     pub broker_cpu: Option<u32>,

@@ -83,8 +83,6 @@ pub struct Connection {
     pub role: Role,
     /// How far it has come.
     pub phase: Phase,
-    /// When connecting began.
-    pub started_ns: u64,
     /// Bytes to be written.
     pub outgoing: Vec<u8>,
     /// The start of a packet whose rest has not been read.
@@ -99,13 +97,12 @@ pub struct Connection {
 
 impl Connection {
     /// A connection that is being opened, its CONNECT ready to be written.
-    pub fn new(transport: Transport, role: Role, plan: &ClientPlan, qos: u8, now_ns: u64) -> Self {
+    pub fn new(transport: Transport, role: Role, plan: &ClientPlan, qos: u8) -> Self {
         let login = plan.login.as_ref().map(|login| (login.username.as_str(), login.password.as_str()));
         Self {
             transport,
             role,
             phase: Phase::Connecting,
-            started_ns: now_ns,
             outgoing: packet::connect(&plan.client_id, login, KEEP_ALIVE_S),
             tail: Vec::new(),
             blocked: true,

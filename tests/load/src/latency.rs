@@ -1,7 +1,7 @@
 //! Latency histograms and their summary.
 
 use hdrhistogram::Histogram;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Largest latency told apart, in microseconds (two minutes); longer ones count as this.
 const LARGEST_US: u64 = 120_000_000;
@@ -26,9 +26,9 @@ impl Latency {
         self.0.saturating_record(latency_ns / 1000);
     }
 
-    /// Forgets everything.
-    pub fn clear(&mut self) {
-        self.0.clear();
+    /// Adds all that another one has.
+    pub fn merge(&mut self, other: &Self) {
+        self.0.add(&other.0).expect("all have the same bounds");
     }
 
     /// The figures of the report; `None` when nothing was recorded.
@@ -42,6 +42,24 @@ impl Latency {
             p999_us: self.0.value_at_quantile(0.999),
             max_us: self.0.max(),
         })
+    }
+}
+
+/// As pairs of value and count, so that driver processes can hand theirs over.
+impl Serialize for Latency {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let recorded = self.0.iter_recorded();
+        serializer.collect_seq(recorded.map(|step| (step.value_iterated_to(), step.count_at_value())))
+    }
+}
+
+impl<'de> Deserialize<'de> for Latency {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut latency = Self::default();
+        for (value, count) in Vec::<(u64, u64)>::deserialize(deserializer)? {
+            latency.0.saturating_record_n(value, count);
+        }
+        Ok(latency)
     }
 }
 
@@ -62,4 +80,24 @@ pub struct LatencySummary {
     pub p999_us: u64,
     /// Largest.
     pub max_us: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn histograms_survive_the_way_between_processes_and_add_up() {
+        let (mut one, mut other) = (Latency::default(), Latency::default());
+        for latency_us in [0, 70, 70, 5_000, 80_123, 200_000_000] {
+            one.record_ns(latency_us * 1000);
+            other.record_ns(latency_us * 2000);
+        }
+        let sent = serde_json::to_string(&other).unwrap();
+        let received: Latency = serde_json::from_str(&sent).unwrap();
+        assert_eq!(received.0, other.0);
+        one.merge(&received);
+        let summary = one.summary().unwrap();
+        assert_eq!((summary.count, summary.p50_us), (12, 140));
+    }
 }

@@ -1,8 +1,9 @@
 //! `rookery-load`: a load generator and report for MQTT 3.1.1 brokers.
 //!
 //! Reading order: a [`scenario`] (data) becomes a [`plan`] of connections; [`run`] brings them up, measures and
-//! judges. [`traffic`] knows messages and no sockets, [`clients`] sockets and no statistics. [`process`] asks the
-//! operating system what the broker cost. [`suite`] starts brokers and compares them; [`relay`] is the floor.
+//! judges. The work is done by one or several drivers ([`crew`], [`driver`]); in each, [`traffic`] knows messages
+//! and no sockets, [`clients`] sockets and no statistics. [`process`] asks the operating system what the broker
+//! cost. [`suite`] starts brokers and compares them; [`relay`] is the floor.
 //!
 //! The program shares no code with the product: what it measures and checks, it sees from outside.
 //!
@@ -11,10 +12,14 @@
 
 mod args;
 mod broker;
+mod children;
 mod clients;
 mod clock;
 mod connection;
+mod crew;
+mod driver;
 mod epoll;
+mod exchange;
 mod latency;
 mod pace;
 mod packet;
@@ -27,6 +32,7 @@ mod scenario;
 mod sequence;
 mod stamp;
 mod suite;
+mod target;
 mod tls;
 mod traffic;
 mod transport;
@@ -45,11 +51,11 @@ use crate::args::{
     AccessArguments, Arguments, Command, Overrides, RelayArguments, RunArguments, SuiteArguments,
 };
 use crate::broker::Kind;
-use crate::clients::Target;
 use crate::plan::{Access, Addressing, Login};
 use crate::run::Setting;
 use crate::scenario::{Fault, Scenario};
 use crate::suite::Suite;
+use crate::target::Target;
 use crate::tls::Trust;
 
 /// Exit code of a run that found lost, duplicated, reordered or wrong messages.
@@ -63,6 +69,7 @@ fn main() -> ExitCode {
         Command::Run(arguments) => run_one(&arguments),
         Command::Suite(arguments) => run_suite(&arguments),
         Command::Relay(arguments) => serve_relay(&arguments),
+        Command::Drive => crew::drive().map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {
         eprintln!("rookery-load: {error:#}");
@@ -95,10 +102,12 @@ fn run_one(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
         },
         access: access(&arguments.access)?,
         broker_pids: arguments.broker_pid.clone(),
+        kill: None,
+        drivers: arguments.drivers,
         durations: arguments.durations.into(),
     };
-    prepare_process(&scenario, arguments.cpu)?;
-    run::hard_stop(arguments.durations.hard_stop, broker::kill_all);
+    prepare_process(&scenario, arguments.drivers, arguments.cpu)?;
+    run::hard_stop(arguments.durations.hard_stop, children::kill_all);
     let report = run::run(&scenario, &setting)?;
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
@@ -134,7 +143,7 @@ fn override_figures(scenario: &mut Scenario, overrides: &Overrides) -> anyhow::R
     scenario.validate()
 }
 
-fn tls_of(access: &AccessArguments, wanted: bool) -> anyhow::Result<Option<tls::Tls>> {
+fn tls_of(access: &AccessArguments, wanted: bool) -> anyhow::Result<Option<(Trust, String)>> {
     if !wanted {
         return Ok(None);
     }
@@ -143,7 +152,7 @@ fn tls_of(access: &AccessArguments, wanted: bool) -> anyhow::Result<Option<tls::
         None if access.insecure => Trust::Anyone,
         None => bail!("TLS needs --ca FILE or --insecure"),
     };
-    tls::client(&trust, &access.server_name).map(Some)
+    Ok(Some((trust, access.server_name.clone())))
 }
 
 fn access(arguments: &AccessArguments) -> anyhow::Result<Access> {
@@ -168,9 +177,9 @@ fn raise_descriptor_limit() -> anyhow::Result<u64> {
 }
 
 /// Sees that there are descriptors enough, and pins the process.
-fn prepare_process(scenario: &Scenario, cpu: Option<usize>) -> anyhow::Result<()> {
+fn prepare_process(scenario: &Scenario, drivers: u32, cpu: Option<usize>) -> anyhow::Result<()> {
     let limit = raise_descriptor_limit()?;
-    let needed = u64::from(scenario.sockets()) + SPARE_DESCRIPTORS;
+    let needed = u64::from(scenario.sockets().div_ceil(drivers)) + SPARE_DESCRIPTORS;
     ensure!(limit >= needed, "scenario {} needs {needed} descriptors, the limit is {limit}", scenario.name);
     if let Some(cpu) = cpu {
         let mut cpus = CpuSet::new();
@@ -196,14 +205,15 @@ fn run_suite(arguments: &SuiteArguments) -> anyhow::Result<ExitCode> {
     let brokers: Vec<_> = brokers.into_iter().flatten().collect();
     ensure!(!brokers.is_empty(), "name a broker: --rookery PROGRAM, --mosquitto PROGRAM or --relay");
     for scenario in &chosen {
-        prepare_process(scenario, arguments.cpu)?;
+        prepare_process(scenario, arguments.drivers, arguments.cpu)?;
     }
-    run::hard_stop(arguments.durations.hard_stop, broker::kill_all);
+    run::hard_stop(arguments.durations.hard_stop, children::kill_all);
     let suite = Suite {
         brokers,
         scenarios: chosen,
         repeats: arguments.repeats,
         durations: arguments.durations.into(),
+        drivers: arguments.drivers,
         broker_cpu: arguments.broker_cpu,
     };
     let outcome = suite.run()?;

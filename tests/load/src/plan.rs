@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, ensure};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::packet::{PublishTemplate, publish_template};
 use crate::scenario::{Filters, Placement, Scenario, Shape, Topics};
 use crate::tls::authority::Identity;
 
 /// User name and password of a connection.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Login {
     /// MQTT user name; the id of a device, registry or broker resource.
     pub username: String,
@@ -28,7 +28,7 @@ impl std::fmt::Debug for Login {
 }
 
 /// A registry with devices.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Fleet {
     /// Login of the back end.
     pub registry: Login,
@@ -43,7 +43,7 @@ impl Fleet {
 }
 
 /// How topics and logins are chosen.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Addressing {
     /// Free topics `bench/<i>`, one login (or none) for all: any plain broker, or a *broker* resource.
     Free(Option<Login>),
@@ -91,7 +91,7 @@ impl Addressing {
 }
 
 /// How a run gets in.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Access {
     /// Topics and logins.
     pub addressing: Addressing,

@@ -37,11 +37,13 @@ pub struct CpuUsed {
 }
 
 impl CpuSample {
-    /// Reads the accounts of `pids`.
+    /// Reads the accounts of `pids`. One that has ended has none: what it used since the last sample is not known.
     pub fn take(pids: &[u32]) -> anyhow::Result<Self> {
         let mut sample = Self { at_ns: clock::now_ns(), threads: HashMap::new(), ticks: HashMap::new() };
         for &pid in pids {
-            sample.add(pid).with_context(|| format!("CPU accounting of process {pid}"))?;
+            if is_there(pid) {
+                sample.add(pid).with_context(|| format!("CPU accounting of process {pid}"))?;
+            }
         }
         Ok(sample)
     }
@@ -66,13 +68,18 @@ impl CpuSample {
     }
 
     /// The part that one process has in the sample.
-    pub fn of(&self, pid: u32) -> Self {
+    fn of(&self, pid: u32) -> Self {
         let threads = self.threads.iter().filter(|((owner, _), _)| *owner == pid);
         Self {
             at_ns: self.at_ns,
             threads: threads.map(|(thread, on_cpu_ns)| (*thread, *on_cpu_ns)).collect(),
             ticks: self.ticks.get(&pid).map(|ticks| (pid, *ticks)).into_iter().collect(),
         }
+    }
+
+    /// What each of `pids` used from `self` to `later`.
+    pub fn each_until(&self, later: &Self, pids: &[u32]) -> Vec<CpuUsed> {
+        pids.iter().map(|pid| self.of(*pid).until(&later.of(*pid))).collect()
     }
 
     /// What was used from `self` to `later`.
@@ -109,9 +116,15 @@ pub fn peak_resident_bytes(pids: &[u32]) -> anyhow::Result<u64> {
     sum_kib(pids, "status", "VmHWM:")
 }
 
+/// Whether the process has not ended; one that was not waited for has no memory and no threads either.
+fn is_there(pid: u32) -> bool {
+    let state = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    state.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+}
+
 fn sum_kib(pids: &[u32], file: &str, key: &str) -> anyhow::Result<u64> {
     let mut kib = 0;
-    for pid in pids {
+    for pid in pids.iter().filter(|pid| is_there(**pid)) {
         let path = format!("/proc/{pid}/{file}");
         let text = fs::read_to_string(&path).with_context(|| path.clone())?;
         let line = text.lines().find_map(|line| line.strip_prefix(key));

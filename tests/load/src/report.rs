@@ -62,14 +62,29 @@ pub struct Measured {
     pub nodes: Vec<CpuUsed>,
     /// CPU of the broker for each message received, in microseconds.
     pub broker_us_per_message: Option<f64>,
-    /// CPU of this program; near 1 core it is the bottleneck.
+    /// CPU of all drivers.
     pub generator: CpuUsed,
+    /// Of the driver that used most: each has one thread, so near 1 core it is the bottleneck.
+    pub busiest_driver_cores: f64,
     /// End to end, of the messages due in the window.
     pub latency: Option<LatencySummary>,
     /// To PUBACK, of the messages due in the window.
     pub acknowledge_latency: Option<LatencySummary>,
     /// From due to sent, in a paced run: the part of the latency that lies before the broker.
     pub lateness: Option<LatencySummary>,
+}
+
+/// What the end of a node meant for its clients.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Away {
+    /// Times from losing the connection to being open at another node (subscribed, where there are filters).
+    pub latency: Option<LatencySummary>,
+    /// Clients that never came back.
+    pub never_back: usize,
+    /// Messages that did not arrive because publisher or subscriber had lost its connection.
+    pub missed: u64,
+    /// Messages of them that were not acknowledged when the connection ended.
+    pub abandoned: u64,
 }
 
 /// A whole run.
@@ -83,10 +98,16 @@ pub struct Report {
     pub memory: Option<Memory>,
     /// The measured windows.
     pub measured: Vec<Measured>,
+    /// Opening the storm.
+    pub storm: Option<Opening>,
+    /// The clients of a node that was killed.
+    pub away: Option<Away>,
     /// Counters of the whole run.
     pub counts: Counts,
     /// Messages that never arrived.
     pub lost: u64,
+    /// Messages that arrived and that no publisher had sent.
+    pub surplus: u64,
     /// QoS 1 messages that were never acknowledged.
     pub unacknowledged: u64,
     /// Paced messages that could not even be sent within the drain time.
@@ -108,6 +129,12 @@ impl Report {
             (self.never_sent, "messages never sent", allowed(Fault::Loss)),
             (counts.misrouted, "messages to the wrong subscriber", false),
             (counts.corrupt, "corrupt messages", false),
+            (self.surplus, "messages that nobody has sent", false),
+            (
+                self.away.as_ref().map_or(0, |away| away.never_back as u64),
+                "clients that never came back",
+                false,
+            ),
             (counts.stray_acknowledgements, "stray or reordered acknowledgements", false),
         ];
         let faults = checks.iter().filter(|(count, _, allowed)| *count > 0 && !allowed);
@@ -125,6 +152,17 @@ impl Report {
         self.opening.text(&mut text);
         if let Some(memory) = &self.memory {
             memory.text(&mut text);
+        }
+        if let Some(storm) = &self.storm {
+            storm.text(&mut text);
+        }
+        if let Some(away) = &self.away {
+            let _ = writeln!(
+                text,
+                "  node killed {} messages unacknowledged, {} missed by clients that were away",
+                away.abandoned, away.missed
+            );
+            latency_text(&mut text, "away", away.latency.as_ref());
         }
         for measured in &self.measured {
             measured.text(&mut text);
@@ -213,8 +251,9 @@ impl Measured {
             let cores: Vec<_> = self.nodes.iter().map(|node| format!("{:.2}", node.cores)).collect();
             let _ = writeln!(text, "              cores of each node: {}", cores.join(", "));
         }
-        if self.generator.cores > GENERATOR_CORES_MAX {
-            let _ = writeln!(text, "              the generator is the bottleneck of this run");
+        if self.busiest_driver_cores > GENERATOR_CORES_MAX {
+            let _ =
+                writeln!(text, "              the generator is the bottleneck of this run: try --drivers");
         }
         latency_text(text, "end to end", self.latency.as_ref());
         latency_text(text, "due to sent", self.lateness.as_ref());

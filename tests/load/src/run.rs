@@ -5,22 +5,19 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::clients::{Clients, Target};
 use crate::clock::{self, SECOND_NS, now_ns, seconds_ns};
-use crate::connection::Role;
-use crate::pace;
-use crate::plan::{Access, ClientPlan, Plan};
+use crate::crew::Crew;
+use crate::driver::{Command, Status};
+use crate::plan::Access;
 use crate::process::{self, CpuSample};
-use crate::report::{Measured, Memory, Opening, Report};
-use crate::scenario::{Scenario, Shape};
-use crate::traffic::{Bounds, Traffic};
+use crate::report::{Away, Measured, Memory, Opening, Report};
+use crate::scenario::{Group, Scenario, Shape};
+use crate::target::Target;
 
 /// Time for the broker to come to rest after the last SUBACK, before its memory is read.
 const SETTLE_S: f64 = 1.0;
-/// A closed loop that delivers nothing for this long gives up on what is on its way.
-const STALL_NS: u64 = 2 * SECOND_NS;
 /// How often a waiting loop looks at its counters.
-const LOOK_NS: u64 = SECOND_NS / 100;
+const LOOK_NS: u64 = SECOND_NS / 50;
 
 /// Durations of a run, all bounded.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -35,68 +32,82 @@ pub struct Durations {
     pub open_s: f64,
 }
 
+/// Ends a node of the broker at once, by its number.
+pub type KillNode<'a> = &'a dyn Fn(usize) -> anyhow::Result<()>;
+
 /// All that a run needs beside the scenario.
-#[derive(Debug, Clone)]
-pub struct Setting {
+pub struct Setting<'a> {
     /// Where the broker is.
     pub target: Target,
     /// Topics, logins and certificates.
     pub access: Access,
     /// The broker's processes, for its costs; may be empty.
     pub broker_pids: Vec<u32>,
+    /// How to end one of its nodes, if that is allowed.
+    pub kill: Option<KillNode<'a>>,
     /// How long.
     pub durations: Durations,
+    /// Driver processes; with one, this process is it.
+    pub drivers: u32,
 }
 
 struct Run<'a> {
     scenario: &'a Scenario,
-    setting: &'a Setting,
-    clients: Clients,
-    traffic: Traffic,
+    setting: &'a Setting<'a>,
+    crew: Crew,
+}
+
+/// Costs at the beginning of a window.
+struct Before {
+    drivers: CpuSample,
+    broker: Option<CpuSample>,
+    status: Status,
+    start_ns: u64,
 }
 
 /// Runs a scenario.
-pub fn run(scenario: &Scenario, setting: &Setting) -> anyhow::Result<Report> {
+pub fn run(scenario: &Scenario, setting: &Setting<'_>) -> anyhow::Result<Report> {
     scenario.validate()?;
     ensure!(
-        scenario.tls == setting.target.tls.is_some(),
-        "scenario {} and target differ about TLS",
+        scenario.kill_node.is_none() || setting.kill.is_some(),
+        "scenario {} kills a node, which only the suite does, with nodes that it has started",
         scenario.name
     );
-    let plan = Plan::new(scenario, &setting.access, setting.target.addresses.len(), "load-");
-    let window = scenario.rate_per_s.is_none().then_some(scenario.window);
-    let mut run = Run {
-        scenario,
-        setting,
-        clients: Clients::new(setting.target.clone(), scenario.qos)?,
-        traffic: Traffic::new(&plan, Bounds { window, inflight: scenario.inflight }),
-    };
+    let crew = Crew::start(scenario, &setting.target, &setting.access, setting.drivers)?;
+    let mut run = Run { scenario, setting, crew };
     let before_bytes = run.resident_bytes()?;
-    let opening = run.open(&connections(&plan))?;
+    let opening = run.open(Group::First)?;
     run.advance(seconds_ns(SETTLE_S))?;
     let open_bytes = run.resident_bytes()?;
-    let measured = run.measure_all(&plan)?;
+    let mut storm = None;
+    let mut measured = if scenario.storm { run.storm(&mut storm)? } else { run.measure_all(&opening)? };
     let memory = memory(before_bytes, open_bytes, opening.connections, &setting.broker_pids)?;
+    let end = run.crew.all(Command::Finish)?;
+    for (measured, recording) in measured.iter_mut().zip(&end.recordings) {
+        measured.latency = recording.delivery.summary();
+        measured.lateness = recording.lateness.summary();
+        measured.acknowledge_latency = recording.acknowledgement.summary();
+    }
+    let status = end.status;
     Ok(Report {
         scenario: scenario.clone(),
         opening,
         memory,
         measured,
-        counts: run.traffic.counts(),
-        lost: run.traffic.missing(),
-        unacknowledged: run.traffic.unacknowledged(),
-        never_sent: run.traffic.behind(now_ns()),
-        stalled_closed: run.clients.stalled_closed(),
+        storm,
+        away: scenario.kill_node.map(|_| Away {
+            latency: end.away.and_then(|away| away.summary()),
+            never_back: status.away_now,
+            missed: status.excused,
+            abandoned: status.counts.abandoned,
+        }),
+        counts: status.counts,
+        lost: status.missing(),
+        surplus: status.surplus(),
+        unacknowledged: status.unacknowledged,
+        never_sent: status.behind,
+        stalled_closed: status.stalled_closed,
     })
-}
-
-fn connections(plan: &Plan) -> Vec<(Role, &ClientPlan)> {
-    let subscribers =
-        plan.subscribers.iter().enumerate().map(|(index, it)| (Role::Subscriber(index as u32), &it.client));
-    let publishers =
-        plan.publishers.iter().enumerate().map(|(index, it)| (Role::Publisher(index as u32), &it.client));
-    let idle = plan.idle.iter().map(|client| (Role::Idle, client));
-    subscribers.chain(publishers).chain(idle).collect()
 }
 
 fn memory(
@@ -125,131 +136,145 @@ impl Run<'_> {
         if pids.is_empty() { Ok(None) } else { CpuSample::take(pids).map(Some) }
     }
 
-    fn open(&mut self, connections: &[(Role, &ClientPlan)]) -> anyhow::Result<Opening> {
+    fn open(&mut self, group: Group) -> anyhow::Result<Opening> {
+        let connections = self.scenario.connections_of(group);
         let before = self.broker_cpu()?;
         let start_ns = now_ns();
         let deadline_ns = start_ns + seconds_ns(self.setting.durations.open_s);
-        self.clients.open(connections, self.scenario.opening, &mut self.traffic, deadline_ns)?;
+        let opening = self.scenario.opening;
+        let answer = self.crew.all(Command::Open { group, opening, deadline_ns })?;
         let seconds = (now_ns() - start_ns) as f64 / SECOND_NS as f64;
         let cost = before.zip(self.broker_cpu()?).map(|(before, after)| before.until(&after));
         Ok(Opening {
-            connections: connections.len(),
+            connections,
             seconds,
-            latency: self.clients.open_latency().summary(),
-            broker_us_per_connection: cost.map(|cost| cost.on_cpu_ns as f64 / 1e3 / connections.len() as f64),
+            latency: answer.opened.and_then(|opened| opened.summary()),
+            broker_us_per_connection: cost
+                .map(|cost| cost.on_cpu_ns as f64 / 1e3 / connections.max(1) as f64),
         })
     }
 
-    fn measure_all(&mut self, plan: &Plan) -> anyhow::Result<Vec<Measured>> {
+    fn measure_all(&mut self, opening: &Opening) -> anyhow::Result<Vec<Measured>> {
         if self.scenario.shape == Shape::Idle {
-            let measured = self.window("idle")?;
-            let open = self.clients.open_now();
+            let before = self.begin(Some(self.measure_ns()))?;
+            self.advance(self.measure_ns())?;
+            let measured = self.end("idle", &before)?;
+            let open = self.advance(0)?.open_now;
             ensure!(
-                open == plan.idle.len(),
+                open == opening.connections,
                 "only {open} of {} idle connections are still open",
-                plan.idle.len()
+                opening.connections
             );
             return Ok(vec![measured]);
         }
-        if plan.stalled.is_empty() {
+        if self.scenario.stalled == 0 {
             return Ok(vec![self.measure("measured")?]);
         }
         let alone = self.measure("alone")?;
-        let stalled: Vec<_> = plan.stalled.iter().map(|client| (Role::Stalled, client)).collect();
-        self.open(&stalled).context("subscribers that never read")?;
+        self.open(Group::Stalled).context("subscribers that never read")?;
         Ok(vec![alone, self.measure("disturbed")?])
+    }
+
+    fn measure_ns(&self) -> u64 {
+        seconds_ns(self.setting.durations.measure_s)
     }
 
     /// Starts the traffic, measures one window, stops and drains.
     fn measure(&mut self, label: &str) -> anyhow::Result<Measured> {
-        match self.scenario.rate_per_s {
-            None => self.traffic.start_saturated(),
-            Some(rate) => {
-                let publishers = self.scenario.publishers as usize;
-                self.traffic.start_paced(pace::spread(now_ns(), rate, publishers));
-            }
-        }
-        self.advance(seconds_ns(self.setting.durations.warmup_s))?;
-        let mut measured = self.window(label)?;
-        self.traffic.stop(now_ns());
-        self.drain()?;
-        measured.latency = self.traffic.latency().summary();
-        measured.lateness = self.traffic.lateness().summary();
-        measured.acknowledge_latency = self.traffic.acknowledge_latency().summary();
+        self.start()?;
+        let before = self.begin(Some(self.measure_ns()))?;
+        self.advance(self.measure_ns())?;
+        let measured = self.end(label, &before)?;
+        self.stop()?;
         Ok(measured)
     }
 
-    fn window(&mut self, label: &str) -> anyhow::Result<Measured> {
-        let length_ns = seconds_ns(self.setting.durations.measure_s);
-        let own = [std::process::id()];
-        let (own_before, broker_before) = (CpuSample::take(&own)?, self.broker_cpu()?);
-        let (before, start_ns) = (self.traffic.counts(), now_ns());
-        self.traffic.record(start_ns..start_ns + length_ns);
-        self.advance(length_ns)?;
-        let (after, end_ns) = (self.traffic.counts(), now_ns());
-        let behind = self.traffic.behind(end_ns);
-        let (broker_after, own_after) = (self.broker_cpu()?, CpuSample::take(&own)?);
-        let seconds = (end_ns - start_ns) as f64 / SECOND_NS as f64;
-        let delivered = after.delivered - before.delivered;
-        let samples = broker_before.zip(broker_after);
-        let broker = samples.as_ref().map(|(before, after)| before.until(after));
-        let pids = self.setting.broker_pids.iter();
-        let nodes = samples.as_ref().map_or_else(Vec::new, |(before, after)| {
-            pids.map(|pid| before.of(*pid).until(&after.of(*pid))).collect()
-        });
+    /// Measures a window of quiet traffic, one from the beginning of the storm until all of it is connected, and
+    /// one after it.
+    fn storm(&mut self, opening: &mut Option<Opening>) -> anyhow::Result<Vec<Measured>> {
+        self.start()?;
+        let quiet = self.begin(Some(self.measure_ns()))?;
+        self.advance(self.measure_ns())?;
+        let quiet = self.end("before", &quiet)?;
+        let storm = self.begin(None)?;
+        if let (Some(node), Some(kill)) = (self.scenario.kill_node, self.setting.kill) {
+            kill(node as usize)?;
+        }
+        *opening = Some(self.open(Group::Storm)?);
+        // Clients of a killed node may be longer away than the storm lasts.
+        let deadline_ns = storm.start_ns + seconds_ns(self.setting.durations.open_s);
+        while self.advance(LOOK_NS)?.away_now > 0 && now_ns() < deadline_ns {}
+        self.crew.all(Command::EndRecord { at_ns: now_ns() })?;
+        let storm = self.end("storm", &storm)?;
+        let after = self.begin(Some(self.measure_ns()))?;
+        self.advance(self.measure_ns())?;
+        let after = self.end("after", &after)?;
+        self.stop()?;
+        Ok(vec![quiet, storm, after])
+    }
+
+    fn start(&mut self) -> anyhow::Result<()> {
+        self.crew.all(Command::Start { start_ns: now_ns() })?;
+        self.advance(seconds_ns(self.setting.durations.warmup_s))?;
+        Ok(())
+    }
+
+    fn stop(&mut self) -> anyhow::Result<()> {
+        self.crew.all(Command::Stop { at_ns: now_ns() })?;
+        self.drain()
+    }
+
+    /// Begins a window of a length, or one that is ended by [`Command::EndRecord`].
+    fn begin(&mut self, length_ns: Option<u64>) -> anyhow::Result<Before> {
+        let (drivers, broker) = (CpuSample::take(&self.crew.pids())?, self.broker_cpu()?);
+        let start_ns = now_ns();
+        let until_ns = length_ns.map_or(u64::MAX, |length_ns| start_ns + length_ns);
+        let answer = self.crew.all(Command::Record { from_ns: start_ns, until_ns })?;
+        Ok(Before { drivers, broker, status: answer.status, start_ns })
+    }
+
+    /// The costs of a window and the messages in it; the latencies come at the end of the run.
+    fn end(&mut self, label: &str, before: &Before) -> anyhow::Result<Measured> {
+        let status = self.advance(0)?;
+        let end_ns = now_ns();
+        let (broker_after, drivers_after) = (self.broker_cpu()?, CpuSample::take(&self.crew.pids())?);
+        let seconds = (end_ns - before.start_ns) as f64 / SECOND_NS as f64;
+        let (after, before_counts) = (status.counts, before.status.counts);
+        let delivered = after.delivered - before_counts.delivered;
+        let samples = before.broker.as_ref().zip(broker_after.as_ref());
+        let broker = samples.map(|(before, after)| before.until(after));
+        let nodes = samples
+            .map_or_else(Vec::new, |(before, after)| before.each_until(after, &self.setting.broker_pids));
+        let drivers = before.drivers.each_until(&drivers_after, &self.crew.pids());
         Ok(Measured {
             label: label.to_owned(),
             seconds,
-            sent: after.sent - before.sent,
+            sent: after.sent - before_counts.sent,
             delivered,
             delivered_per_s: delivered as f64 / seconds,
-            behind,
+            behind: status.behind,
             broker_us_per_message: broker
                 .filter(|_| delivered > 0)
                 .map(|broker| broker.on_cpu_ns as f64 / 1e3 / delivered as f64),
             broker,
             nodes,
-            generator: own_before.until(&own_after),
+            generator: before.drivers.until(&drivers_after),
+            busiest_driver_cores: drivers.iter().map(|driver| driver.cores).fold(0.0, f64::max),
             latency: None,
             acknowledge_latency: None,
             lateness: None,
         })
     }
 
-    /// Runs the loop for a time, and keeps a lossy broker from stopping it.
-    fn advance(&mut self, duration_ns: u64) -> anyhow::Result<()> {
-        let end_ns = now_ns() + duration_ns;
-        let mut moved = (self.traffic.counts().delivered, now_ns());
-        loop {
-            let now_ns = now_ns();
-            if now_ns >= end_ns {
-                return Ok(());
-            }
-            let next_ns = self.traffic.next_due_ns().unwrap_or(end_ns).min(end_ns).min(now_ns + SECOND_NS);
-            self.clients.turn(&mut self.traffic, next_ns.saturating_sub(now_ns))?;
-            let delivered = self.traffic.counts().delivered;
-            if delivered != moved.0 {
-                moved = (delivered, now_ns);
-            } else if now_ns - moved.1 > STALL_NS {
-                self.traffic.give_up();
-                moved.1 = now_ns;
-            }
-        }
+    /// Lets the drivers go on for a time.
+    fn advance(&mut self, duration_ns: u64) -> anyhow::Result<Status> {
+        Ok(self.crew.all(Command::Run { until_ns: now_ns() + duration_ns })?.status)
     }
 
     /// Waits until everything due is sent, and everything sent has arrived and is acknowledged, at most the drain time.
     fn drain(&mut self) -> anyhow::Result<()> {
         let end_ns = now_ns() + seconds_ns(self.setting.durations.drain_s);
-        while now_ns() < end_ns
-            && (self.traffic.behind(now_ns()) > 0
-                || self.traffic.missing() > 0
-                || self.traffic.unacknowledged() > 0)
-        {
-            let look_ns = now_ns() + LOOK_NS;
-            while now_ns() < look_ns {
-                self.clients.turn(&mut self.traffic, LOOK_NS)?;
-            }
-        }
+        while !self.advance(LOOK_NS)?.is_settled() && now_ns() < end_ns {}
         Ok(())
     }
 }
@@ -296,11 +321,13 @@ mod tests {
             access.identities = identities.into_iter().map(Arc::new).collect();
         }
         let trust = Trust::Authority(authority.certificate);
-        let tls = scenario.tls.then(|| tls::client(&trust, "localhost").unwrap());
+        let tls = scenario.tls.then(|| (trust, "localhost".to_owned()));
         let setting = Setting {
             target: Target { addresses: vec![address], tls },
             access,
             broker_pids: vec![std::process::id()],
+            kill: None,
+            drivers: 1,
             durations: Durations { warmup_s: 0.05, measure_s: 0.2, drain_s: 20.0, open_s: 20.0 },
         };
         run(&scenario, &setting).unwrap()

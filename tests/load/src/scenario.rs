@@ -68,6 +68,17 @@ pub enum Placement {
     Apart,
 }
 
+/// Connections that are opened together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Group {
+    /// Subscribers, publishers, and those without traffic unless they are a storm.
+    First,
+    /// Subscribers that never read.
+    Stalled,
+    /// Connections without traffic that come beside the traffic.
+    Storm,
+}
+
 /// What may go wrong in a run without failing it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -141,6 +152,12 @@ pub struct Scenario {
     /// What subscribers subscribe to.
     #[serde(default)]
     pub filters: Filters,
+    /// The connections without traffic come all at once beside the traffic, instead of before it.
+    #[serde(default)]
+    pub storm: bool,
+    /// The node, from 0, that is killed when the storm begins. Its clients go to the others.
+    #[serde(default)]
+    pub kill_node: Option<u32>,
     /// Faults that do not fail the run.
     #[serde(default)]
     pub allow: Vec<Fault>,
@@ -199,12 +216,32 @@ impl Scenario {
             }
             _ => ensure!(self.publishers > 0, "publishers must be at least 1"),
         }
+        ensure!(
+            !self.storm || (self.shape == Shape::Pairs && self.rate_per_s.is_some() && self.stalled == 0),
+            "a storm needs pairs with a rate, and no stalled subscribers"
+        );
+        ensure!(
+            self.kill_node.is_none_or(|node| self.storm && self.nodes > 1 && node < self.nodes),
+            "kill_node needs a storm and must be one of several nodes"
+        );
         // A subscriber that gets the messages of others as well could not tell them from misrouted ones.
         ensure!(
             self.filters == Filters::Exact || matches!(self.shape, Shape::FanIn | Shape::FanOut),
             "only fan_in and fan_out can have wildcards"
         );
         Ok(())
+    }
+
+    /// Connections of a group.
+    pub fn connections_of(&self, group: Group) -> usize {
+        let traffic = self.publishers + self.subscribers;
+        let connections = match group {
+            Group::First if self.storm => traffic,
+            Group::First => traffic + self.connections,
+            Group::Stalled => self.stalled,
+            Group::Storm => self.connections,
+        };
+        connections as usize
     }
 
     /// Sockets that a run opens.

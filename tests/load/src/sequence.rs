@@ -65,6 +65,11 @@ impl Sequence {
         Arrival::Late
     }
 
+    /// How many of the first numbers have arrived or were overtaken.
+    pub fn next(&self) -> u64 {
+        self.next
+    }
+
     /// How many of the `sent` first numbers never came.
     pub fn missing(&self, sent: u64) -> u64 {
         let gaps: u64 = self.gaps.iter().map(|(start, end)| end - start).sum();

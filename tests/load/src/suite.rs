@@ -5,11 +5,12 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use crate::broker::{Broker, Kind};
-use crate::clients::Target;
+use crate::latency::LatencySummary;
 use crate::report::Report;
 use crate::run::{self, Durations, Setting};
 use crate::scenario::{Scenario, Shape, Topics};
-use crate::tls::{self, Trust};
+use crate::target::Target;
+use crate::tls::Trust;
 
 /// What the suite does.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub struct Suite {
     pub repeats: u32,
     /// Of each run.
     pub durations: Durations,
+    /// Driver processes of each run.
+    pub drivers: u32,
     /// Core to pin the brokers to.
     pub broker_cpu: Option<u32>,
 }
@@ -103,13 +106,17 @@ impl Suite {
 
     fn run_once(&self, kind: &Kind, scenario: &Scenario) -> anyhow::Result<Report> {
         let broker = Broker::start(kind, scenario, self.broker_cpu)?;
-        let trust = || Trust::Authority(broker.authority.clone());
-        let tls = scenario.tls.then(|| tls::client(&trust(), "localhost")).transpose()?;
+        let trust = Trust::Authority(broker.authority.clone());
         let setting = Setting {
-            target: Target { addresses: broker.addresses(scenario.tls)?, tls },
+            target: Target {
+                addresses: broker.addresses(scenario.tls)?,
+                tls: scenario.tls.then(|| (trust, "localhost".to_owned())),
+            },
             access: broker.access.clone(),
             broker_pids: broker.pids(),
+            kill: Some(&|node| broker.kill(node)),
             durations: self.durations,
+            drivers: self.drivers,
         };
         run::run(scenario, &setting)
     }
@@ -172,7 +179,7 @@ impl Outcome {
         for (name, version) in &self.versions {
             let _ = writeln!(text, "- {name}: {version}");
         }
-        let traffic = |scenario: &&Scenario| scenario.shape != Shape::Idle;
+        let traffic = |scenario: &&Scenario| scenario.shape != Shape::Idle && !scenario.storm;
         self.table(&mut text, suite, "Messages", traffic, &message_columns(), message_cells);
         let idle = |scenario: &&Scenario| scenario.shape == Shape::Idle;
         self.table(&mut text, suite, "Connections", idle, &connection_columns(), connection_cells);
@@ -184,6 +191,15 @@ impl Outcome {
             stalled,
             &stalled_columns(),
             stalled_cells,
+        );
+        let storm = |scenario: &&Scenario| scenario.storm;
+        self.table(
+            &mut text,
+            suite,
+            "A storm of connects beside traffic",
+            storm,
+            &storm_columns(),
+            storm_cells,
         );
         for cell in self.cells.iter().filter(|cell| !cell.faults.is_empty()) {
             let _ = writeln!(text, "\n(!) {} on {}: {}", cell.scenario, cell.broker, cell.faults.join("; "));
@@ -246,7 +262,7 @@ fn message_columns() -> Vec<&'static str> {
 }
 
 fn message_cells(cell: &Cell, floor: Option<&Cell>) -> Vec<String> {
-    let latency = |pick: fn(&crate::latency::LatencySummary) -> u64| {
+    let latency = |pick: fn(&LatencySummary) -> u64| {
         cell.median(|report| report.last()?.latency.as_ref().map(|latency| pick(latency) as f64))
     };
     let cost = |report: &Report| report.last()?.broker_us_per_message;
@@ -312,5 +328,40 @@ fn stalled_cells(cell: &Cell, _: Option<&Cell>) -> Vec<String> {
         show(cell.median(ratio), 2),
         show(cell.median(|report| Some(f64::from(report.stalled_closed))), 0),
         show(cell.median(peak), 1),
+    ]
+}
+
+fn storm_columns() -> Vec<&'static str> {
+    vec![
+        "connects",
+        "all in s",
+        "p99 ms",
+        "p99 ms before",
+        "p99 ms beside it",
+        "max ms beside it",
+        "p99 ms after",
+        "away, p50 s",
+        "away, max s",
+    ]
+}
+
+fn storm_cells(cell: &Cell, _: Option<&Cell>) -> Vec<String> {
+    let window = |index: usize, pick: fn(&LatencySummary) -> u64| {
+        cell.median(|report| Some(pick(report.measured.get(index)?.latency.as_ref()?) as f64 / 1e3))
+    };
+    let away = |pick: fn(&LatencySummary) -> u64| {
+        cell.median(|report| Some(pick(report.away.as_ref()?.latency.as_ref()?) as f64 / 1e6))
+    };
+    let storm_p99 = |report: &Report| Some(report.storm.as_ref()?.latency.as_ref()?.p99_us as f64 / 1e3);
+    vec![
+        show(cell.median(|report| Some(report.storm.as_ref()?.connections as f64)), 0),
+        show(cell.median(|report| Some(report.storm.as_ref()?.seconds)), 2),
+        show(cell.median(storm_p99), 0),
+        show(window(0, |latency| latency.p99_us), 2),
+        show(window(1, |latency| latency.p99_us), 1),
+        show(window(1, |latency| latency.max_us), 1),
+        show(window(2, |latency| latency.p99_us), 2),
+        show(away(|latency| latency.p50_us), 2),
+        show(away(|latency| latency.max_us), 2),
     ]
 }

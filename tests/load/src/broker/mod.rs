@@ -21,7 +21,6 @@ use crate::plan::{Access, Addressing};
 use crate::scenario::Scenario;
 use crate::tls::authority::Authority;
 
-pub use self::node::kill_all;
 use self::node::{Listeners, Node, free_port};
 
 /// A broker that the suite can start.
@@ -119,6 +118,12 @@ impl Broker {
     /// Process ids of its nodes.
     pub fn pids(&self) -> Vec<u32> {
         self.nodes.iter().map(Node::pid).collect()
+    }
+
+    /// Kills one of its nodes, from 0.
+    pub fn kill(&self, node: usize) -> anyhow::Result<()> {
+        self.nodes.get(node).with_context(|| format!("there is no node {node}"))?.kill();
+        Ok(())
     }
 
     /// Where its nodes take clients, plain or over TLS.

@@ -4,11 +4,12 @@ use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
+
+use crate::children;
 
 /// Longest wait for a node to listen or to serve.
 pub(super) const START_MAX: Duration = Duration::from_secs(30);
@@ -16,27 +17,6 @@ pub(super) const START_MAX: Duration = Duration::from_secs(30);
 const STOP_MAX: Duration = Duration::from_secs(10);
 /// How often a waiting loop looks.
 pub(super) const LOOK: Duration = Duration::from_millis(20);
-
-/// The processes that run now, for [`kill_all`].
-static RUNNING: Mutex<Vec<u32>> = Mutex::new(Vec::new());
-
-fn running() -> MutexGuard<'static, Vec<u32>> {
-    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Ends all running nodes at once, for a program that is about to exit without unwinding.
-pub fn kill_all() {
-    for pid in running().drain(..) {
-        signal(pid, Signal::KILL);
-    }
-}
-
-fn signal(pid: u32, signal: Signal) {
-    if let Some(pid) = Pid::from_raw(pid as i32) {
-        // It may have ended by itself; then there is nothing to signal.
-        let _ = kill_process(pid, signal);
-    }
-}
 
 /// A process; dropping it ends it.
 #[derive(Debug)]
@@ -56,7 +36,7 @@ impl Node {
             .stdout(File::create(&output)?)
             .stderr(Stdio::from(File::options().append(true).open(&output)?));
         let child = command.spawn().with_context(|| format!("cannot start {name}"))?;
-        running().push(child.id());
+        children::guard(child.id());
         Ok(Self { name: name.to_owned(), child, output, listeners: Listeners::default() })
     }
 
@@ -110,8 +90,13 @@ impl Node {
     /// Tells it to end, and returns at once.
     pub(super) fn terminate(&mut self) {
         if matches!(self.child.try_wait(), Ok(None)) {
-            signal(self.child.id(), Signal::TERM);
+            children::signal(self.child.id(), Signal::TERM);
         }
+    }
+
+    /// Ends it at once, as a crash would.
+    pub(super) fn kill(&self) {
+        children::signal(self.child.id(), Signal::KILL);
     }
 
     fn wait_for_end(&mut self) {
@@ -132,7 +117,7 @@ impl Drop for Node {
     fn drop(&mut self) {
         self.terminate();
         self.wait_for_end();
-        running().retain(|pid| *pid != self.child.id());
+        children::release(self.child.id());
     }
 }
 

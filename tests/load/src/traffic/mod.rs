@@ -1,4 +1,10 @@
 //! The messages of a run, apart from sockets: who may send what now, and what has arrived where.
+//!
+//! A run may be shared by several driver processes. Each has the whole plan and handles its [`Share`] of the
+//! connections. The closed loop needs to know what has arrived at the subscribers of others: see
+//! [`Traffic::take_progress`].
+
+mod recording;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -6,13 +12,15 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use crate::latency::Latency;
 use crate::pace::Pace;
 use crate::packet::PublishTemplate;
 use crate::plan::Plan;
 use crate::sequence::{Arrival, Sequence};
 use crate::stamp::Stamp;
 use crate::window::Window;
+
+pub use self::recording::Recording;
+use self::recording::Recordings;
 
 /// Unwritten bytes of one publisher past which it is given no more to write.
 const UNWRITTEN_BYTES_MAX: usize = 256 * 1024;
@@ -36,6 +44,48 @@ pub struct Counts {
     pub corrupt: u64,
     /// PUBACKs that no PUBLISH was waiting for, or out of order (MQTT-4.6.0-2).
     pub stray_acknowledgements: u64,
+    /// Unacknowledged when the connection of their publisher was lost with its node.
+    pub abandoned: u64,
+}
+
+impl Counts {
+    /// Adds the counters of another driver.
+    pub fn add(&mut self, other: &Self) {
+        self.sent += other.sent;
+        self.acknowledged += other.acknowledged;
+        self.delivered += other.delivered;
+        self.duplicates += other.duplicates;
+        self.reordered += other.reordered;
+        self.misrouted += other.misrouted;
+        self.corrupt += other.corrupt;
+        self.stray_acknowledgements += other.stray_acknowledgements;
+        self.abandoned += other.abandoned;
+    }
+}
+
+/// The part of the connections that one driver has.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Share {
+    /// Which driver, from 0.
+    pub driver: u32,
+    /// How many there are.
+    pub drivers: u32,
+}
+
+impl Share {
+    /// All of it.
+    #[cfg(test)]
+    pub const WHOLE: Self = Self { driver: 0, drivers: 1 };
+
+    /// Which driver has the connection with this index among those of its kind. Pairs stay together.
+    pub fn owner(&self, index: u32) -> u32 {
+        index % self.drivers
+    }
+
+    /// Whether this one has it.
+    pub fn has(&self, index: u32) -> bool {
+        self.owner(index) == self.driver
+    }
 }
 
 #[derive(Debug)]
@@ -49,12 +99,22 @@ struct Publisher {
     unacknowledged: VecDeque<(u16, u64)>,
     ready: bool,
     scheduled: bool,
+    /// Subscribers of all drivers that must get each message.
+    copies: u32,
+    /// How far the other drivers have told that theirs have all messages.
+    told: Vec<u64>,
+    /// Has subscribers here that have got further since the last [`Traffic::take_progress`].
+    moved: bool,
+    /// Has lost its connection.
+    disturbed: bool,
 }
 
 #[derive(Debug)]
 struct Subscriber {
     first_publisher: u32,
     streams: Vec<Sequence>,
+    /// Has lost its connection.
+    disturbed: bool,
 }
 
 /// Bounds on what may be on its way.
@@ -72,64 +132,86 @@ pub struct Traffic {
     publishers: Vec<Publisher>,
     subscribers: Vec<Subscriber>,
     bounds: Bounds,
+    share: Share,
     ready: Vec<u32>,
+    moved: Vec<u32>,
+    arrivals: u64,
     due: BinaryHeap<Reverse<(u64, u32)>>,
     saturated: bool,
     paced_until_ns: u64,
     counts: Counts,
-    latency: Latency,
-    acknowledge_latency: Latency,
-    lateness: Latency,
-    recorded_ns: Range<u64>,
+    recordings: Recordings,
 }
 
 impl Traffic {
     /// Everything at rest.
-    pub fn new(plan: &Plan, bounds: Bounds) -> Self {
+    pub fn new(plan: &Plan, bounds: Bounds, share: Share) -> Self {
         let publisher = |index: usize| {
             let source = &plan.publishers[index];
+            let mine = share.has(index as u32);
+            let awaited = if mine { awaited(plan, index as u32, share) } else { 0 };
             Publisher {
                 payload_bytes: source.template.bytes.len() - source.template.payload_at,
                 template: source.template.clone(),
                 sent: 0,
-                window: Window::new(bounds.window.unwrap_or(1), plan.copies(index as u32)),
+                window: Window::new(bounds.window.unwrap_or(1), awaited),
                 pace: None,
                 next_identifier: 1,
                 unacknowledged: VecDeque::new(),
                 ready: false,
                 scheduled: false,
+                copies: plan.copies(index as u32),
+                told: vec![0; share.drivers as usize],
+                moved: false,
+                disturbed: false,
             }
         };
-        let subscriber = |publishers: &Range<u32>| Subscriber {
+        let subscriber = |(index, publishers): (usize, &Range<u32>)| Subscriber {
             first_publisher: publishers.start,
-            streams: publishers.clone().map(|_| Sequence::default()).collect(),
+            streams: match share.has(index as u32) {
+                true => publishers.clone().map(|_| Sequence::default()).collect(),
+                false => Vec::new(),
+            },
+            disturbed: false,
         };
+        let publishers_of = plan.subscribers.iter().map(|subscriber| &subscriber.publishers);
         Self {
             publishers: (0..plan.publishers.len()).map(publisher).collect(),
-            subscribers: plan.subscribers.iter().map(|plan| subscriber(&plan.publishers)).collect(),
+            subscribers: publishers_of.enumerate().map(subscriber).collect(),
             bounds,
+            share,
             ready: Vec::new(),
+            moved: Vec::new(),
+            arrivals: 0,
             due: BinaryHeap::new(),
             saturated: false,
             paced_until_ns: 0,
             counts: Counts::default(),
-            latency: Latency::default(),
-            acknowledge_latency: Latency::default(),
-            lateness: Latency::default(),
-            recorded_ns: 0..0,
+            recordings: Recordings::default(),
         }
     }
 
     /// Starts the closed loop.
     pub fn start_saturated(&mut self) {
         self.saturated = true;
-        (0..self.publishers.len()).for_each(|index| self.wake(index as u32));
+        self.wake_all();
     }
 
-    /// Starts the open loop.
+    fn wake_all(&mut self) {
+        for index in 0..self.publishers.len() as u32 {
+            if self.share.has(index) {
+                self.wake(index);
+            }
+        }
+    }
+
+    /// Starts the open loop, with a pace for each publisher of the run.
     pub fn start_paced(&mut self, paces: Vec<Pace>) {
         self.paced_until_ns = u64::MAX;
         for (index, pace) in paces.into_iter().enumerate() {
+            if !self.share.has(index as u32) {
+                continue;
+            }
             self.due.push(Reverse((pace.due_ns(), index as u32)));
             self.publishers[index].scheduled = true;
             self.publishers[index].pace = Some(pace);
@@ -153,12 +235,20 @@ impl Traffic {
             .sum()
     }
 
-    /// Only messages due within this time enter the histograms, whenever they arrive.
+    /// Begins a measured window: messages due within it enter its histograms, whenever they arrive. The end may
+    /// be open ([`u64::MAX`]) until [`Self::end_record`].
     pub fn record(&mut self, due_ns: Range<u64>) {
-        self.recorded_ns = due_ns;
-        self.latency.clear();
-        self.acknowledge_latency.clear();
-        self.lateness.clear();
+        self.recordings.begin(due_ns);
+    }
+
+    /// Ends an open window.
+    pub fn end_record(&mut self, at_ns: u64) {
+        self.recordings.end(at_ns);
+    }
+
+    /// The histograms of all windows so far, which are forgotten.
+    pub fn take_recordings(&mut self) -> Vec<Recording> {
+        std::mem::take(&mut self.recordings).into_inner()
     }
 
     /// When the next paced message is due.
@@ -217,8 +307,10 @@ impl Traffic {
                     return;
                 }
             };
-            if publisher.pace.is_some() && self.recorded_ns.contains(&due_ns) {
-                self.lateness.record_ns(now_ns - due_ns);
+            if publisher.pace.is_some()
+                && let Some(recording) = self.recordings.at(due_ns)
+            {
+                recording.lateness.record_ns(now_ns - due_ns);
             }
             publisher.send(index, out, due_ns, self.bounds.window.is_some());
             self.counts.sent += 1;
@@ -239,7 +331,9 @@ impl Traffic {
             return;
         };
         let publisher = &mut self.publishers[stamp.publisher as usize];
-        if payload.len() != publisher.payload_bytes || stamp.sequence >= publisher.sent {
+        let mine = self.share.has(stamp.publisher);
+        // How many a publisher of another driver has sent is compared at the end.
+        if payload.len() != publisher.payload_bytes || (mine && stamp.sequence >= publisher.sent) {
             self.counts.corrupt += 1;
             return;
         }
@@ -253,11 +347,18 @@ impl Traffic {
             }
         }
         self.counts.delivered += 1;
-        if self.recorded_ns.contains(&stamp.due_ns) {
-            self.latency.record_ns(now_ns.saturating_sub(stamp.due_ns));
+        self.arrivals += 1;
+        if let Some(recording) = self.recordings.at(stamp.due_ns) {
+            recording.delivery.record_ns(now_ns.saturating_sub(stamp.due_ns));
         }
-        if self.bounds.window.is_some() {
+        if self.bounds.window.is_none() {
+            return;
+        }
+        if mine {
             self.wake(stamp.publisher);
+        } else if !publisher.moved {
+            publisher.moved = true;
+            self.moved.push(stamp.publisher);
         }
     }
 
@@ -274,10 +375,11 @@ impl Traffic {
             self.counts.stray_acknowledgements += 1;
         }
         self.counts.acknowledged += 1;
-        if let Some((_, sent_ns)) = publisher.unacknowledged.remove(place)
-            && self.recorded_ns.contains(&sent_ns)
+        self.arrivals += 1;
+        if let Some((_, due_ns)) = publisher.unacknowledged.remove(place)
+            && let Some(recording) = self.recordings.at(due_ns)
         {
-            self.acknowledge_latency.record_ns(now_ns.saturating_sub(sent_ns));
+            recording.acknowledgement.record_ns(now_ns.saturating_sub(due_ns));
         }
         self.wake(index);
     }
@@ -287,30 +389,74 @@ impl Traffic {
         self.counts
     }
 
-    /// Time from when a message was due to its arrival.
-    pub fn latency(&self) -> &Latency {
-        &self.latency
+    /// Counts whatever has come in: while it stands still, nothing moves.
+    pub fn arrivals(&self) -> u64 {
+        self.arrivals
     }
 
-    /// Time from when a message was due to its PUBACK.
-    pub fn acknowledge_latency(&self) -> &Latency {
-        &self.acknowledge_latency
+    /// For publishers of other drivers: how many of their first messages have arrived (or were overtaken) at all
+    /// subscribers here. Only those with news, each once.
+    pub fn take_progress(&mut self) -> Vec<(u32, u64)> {
+        let moved = std::mem::take(&mut self.moved);
+        moved
+            .into_iter()
+            .map(|publisher| {
+                self.publishers[publisher as usize].moved = false;
+                let streams = self.subscribers.iter().filter_map(|subscriber| {
+                    subscriber.streams.get(publisher.wrapping_sub(subscriber.first_publisher) as usize)
+                });
+                (publisher, streams.map(Sequence::next).min().unwrap_or(0))
+            })
+            .collect()
     }
 
-    /// Time from when a paced message was due to its sending. It is part of [`Self::latency`]; where it is large,
-    /// the generator (or its machine) was late, or the broker held the publisher back.
-    pub fn lateness(&self) -> &Latency {
-        &self.lateness
+    /// Takes what another driver's [`Self::take_progress`] says of a publisher here.
+    pub fn told(&mut self, driver: u32, publisher: u32, arrived: u64) {
+        let Some(source) = self.publishers.get_mut(publisher as usize) else { return };
+        let Some(told) = source.told.get_mut(driver as usize) else { return };
+        // Never more than was sent, whatever it says.
+        let arrived = arrived.min(source.sent);
+        for number in *told..arrived {
+            source.window.arrived(number);
+        }
+        *told = arrived.max(*told);
+        self.arrivals += 1;
+        self.wake(publisher);
     }
 
-    /// Messages written but not yet received by a subscriber that must get them.
-    pub fn missing(&self) -> u64 {
+    /// Messages of the publishers here, counted once for each subscriber that must get them, here or elsewhere.
+    pub fn expected(&self) -> u64 {
+        self.publishers.iter().map(|publisher| publisher.sent * u64::from(publisher.copies)).sum()
+    }
+
+    /// Messages that have not arrived where publisher or subscriber have lost their connection. Nobody promised
+    /// them.
+    pub fn excused(&self) -> u64 {
         let of = |subscriber: &Subscriber| {
             let publishers = self.publishers[subscriber.first_publisher as usize..].iter();
             let streams = subscriber.streams.iter().zip(publishers);
-            streams.map(|(stream, publisher)| stream.missing(publisher.sent)).sum::<u64>()
+            let disturbed = streams.filter(|(_, publisher)| subscriber.disturbed || publisher.disturbed);
+            disturbed.map(|(stream, publisher)| stream.missing(publisher.sent)).sum::<u64>()
         };
         self.subscribers.iter().map(of).sum()
+    }
+
+    /// A publisher's connection is lost, and with it all that it has not got acknowledged.
+    pub fn publisher_lost(&mut self, index: u32) {
+        let publisher = &mut self.publishers[index as usize];
+        publisher.disturbed = true;
+        self.counts.abandoned += publisher.unacknowledged.len() as u64;
+        publisher.unacknowledged.clear();
+    }
+
+    /// A subscriber's connection is lost. What is published until it is back does not reach it.
+    pub fn subscriber_lost(&mut self, index: u32) {
+        self.subscribers[index as usize].disturbed = true;
+    }
+
+    /// A publisher cannot send now; whoever opens its connection wakes it.
+    pub fn hold(&mut self, index: u32) {
+        self.publishers[index as usize].ready = false;
     }
 
     /// Messages written but not yet acknowledged.
@@ -321,9 +467,25 @@ impl Traffic {
     /// Gives up on every message that is on its way, for when nothing moves any more.
     pub fn give_up(&mut self) -> u64 {
         let given_up = self.publishers.iter_mut().map(|publisher| publisher.window.give_up()).sum();
-        (0..self.publishers.len()).for_each(|index| self.wake(index as u32));
+        self.wake_all();
         given_up
     }
+}
+
+/// How often each message of a publisher is awaited: once for each subscriber here, once for each other driver that
+/// has some.
+fn awaited(plan: &Plan, publisher: u32, share: Share) -> u32 {
+    let mut others = vec![false; share.drivers as usize];
+    let mut here = 0;
+    for (index, subscriber) in plan.subscribers.iter().enumerate() {
+        if subscriber.publishers.contains(&publisher) {
+            match share.has(index as u32) {
+                true => here += 1,
+                false => others[share.owner(index as u32) as usize] = true,
+            }
+        }
+    }
+    here + others.into_iter().filter(|has| *has).count() as u32
 }
 
 impl Publisher {
@@ -356,96 +518,4 @@ impl Publisher {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::plan::{Access, Addressing};
-    use crate::scenario::{built_in, find};
-
-    const WINDOW: Bounds = Bounds { window: Some(4), inflight: 2 };
-
-    fn traffic(name: &str, qos: u8, bounds: Bounds) -> Traffic {
-        let mut scenario = find(&built_in().unwrap(), name).unwrap();
-        (scenario.publishers, scenario.qos) = (2, qos);
-        scenario.subscribers = if name == "pairs" { 2 } else { 1 };
-        let access = Access::by_password(Addressing::Free(None));
-        Traffic::new(&Plan::new(&scenario, &access, 1, ""), bounds)
-    }
-
-    fn fill(traffic: &mut Traffic, publisher: u32, now_ns: u64) -> Vec<Vec<u8>> {
-        let mut out = Vec::new();
-        traffic.fill(publisher, &mut out, now_ns);
-        let mut payloads = Vec::new();
-        let mut rest = &out[..];
-        while let Some(frame) = crate::packet::split(rest).unwrap() {
-            payloads.push(crate::packet::read_publish(&frame).unwrap().payload.to_vec());
-            rest = &rest[frame.length..];
-        }
-        payloads
-    }
-
-    #[test]
-    fn the_closed_loop_sends_a_window_and_then_one_for_each_arrival() {
-        let mut traffic = traffic("pairs", 0, WINDOW);
-        traffic.start_saturated();
-        let sent = fill(&mut traffic, 0, 10);
-        assert_eq!(sent.len(), 4);
-        assert!(fill(&mut traffic, 0, 10).is_empty());
-        traffic.delivered(0, &sent[0], 20);
-        assert_eq!(fill(&mut traffic, 0, 20).len(), 1);
-        traffic.stop(20);
-        traffic.delivered(0, &sent[1], 20);
-        assert!(fill(&mut traffic, 0, 20).is_empty());
-        assert_eq!(traffic.missing(), 3);
-    }
-
-    #[test]
-    fn qos_1_also_waits_for_acknowledgements() {
-        let mut traffic = traffic("pairs", 1, WINDOW);
-        traffic.start_saturated();
-        assert_eq!(fill(&mut traffic, 0, 10).len(), 2);
-        traffic.acknowledged(0, 1, 20);
-        assert_eq!(fill(&mut traffic, 0, 20).len(), 1);
-        traffic.acknowledged(0, 3, 30);
-        traffic.acknowledged(0, 9, 30);
-        assert_eq!((traffic.counts().acknowledged, traffic.counts().stray_acknowledgements), (2, 2));
-        assert_eq!(traffic.unacknowledged(), 1);
-    }
-
-    #[test]
-    fn every_kind_of_fault_is_told_apart() {
-        let mut traffic = traffic("pairs", 0, WINDOW);
-        traffic.start_saturated();
-        let sent = fill(&mut traffic, 0, 10);
-        for index in [0, 2, 1, 2] {
-            traffic.delivered(0, &sent[index], 20);
-        }
-        traffic.delivered(1, &sent[3], 20);
-        traffic.delivered(0, &sent[3][..50], 20);
-        traffic.delivered(0, b"foreign", 20);
-        let counts = traffic.counts();
-        assert_eq!((counts.delivered, counts.reordered, counts.duplicates), (3, 1, 1));
-        assert_eq!((counts.misrouted, counts.corrupt, traffic.missing()), (1, 2, 1));
-    }
-
-    #[test]
-    fn a_late_generator_shows_as_latency_and_not_as_fewer_messages() {
-        let mut traffic = traffic("fanin", 0, Bounds { window: None, inflight: 2 });
-        traffic.start_paced(crate::pace::spread(0, 2_000.0, 2));
-        traffic.record(0..10_000_000);
-        traffic.wake_due(4_000_000);
-        let sent = fill(&mut traffic, 0, 4_000_000);
-        assert_eq!(sent.len(), 5, "due at 0, 1, 2, 3 and 4 ms");
-        traffic.delivered(0, &sent[0], 4_000_000);
-        let latency_us = traffic.latency().summary().unwrap().max_us;
-        assert!((4_000..4_010).contains(&latency_us), "{latency_us}");
-        assert_eq!(traffic.next_due_ns(), Some(5_000_000));
-        traffic.stop(6_000_000);
-        assert_eq!(
-            traffic.behind(8_000_000),
-            1 + 6,
-            "of the first at 5 ms, of the second from 0.5 to 5.5 ms"
-        );
-        assert_eq!(fill(&mut traffic, 1, 8_000_000).len(), 6);
-        assert_eq!(traffic.behind(8_000_000), 1);
-    }
-}
+mod tests;
