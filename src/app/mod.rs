@@ -112,7 +112,9 @@ pub async fn start(config: &Config) -> Result<Node, StartError> {
     let data_dir = &config.node.data_dir;
     first_start::create_data_dir(data_dir)?;
     let service = Threads::start("service", 2)?;
-    let entrance = Threads::start("entrance", usize::from(config.node.connection_threads))?;
+    // A wave of handshakes may take every core; it is bounded elsewhere.
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let entrance = Threads::start("entrance", cores)?;
 
     let lanes = lane::lanes(config.node.connection_threads);
     let forwarding = Arc::new(Forwarding::new(config.limits.node_backlog_bytes_max));

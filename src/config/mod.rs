@@ -67,7 +67,7 @@ pub struct Node {
     pub name: String,
     /// Where its data is. Default: `./rookery-data`.
     pub data_dir: PathBuf,
-    /// Threads for connections. Default: one per core.
+    /// Threads for connections. Default: one per core but one, at least one.
     pub connection_threads: u16,
     /// How long SIGTERM waits for connections to end. Default: 10 s.
     pub grace_period: Duration,

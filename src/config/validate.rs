@@ -18,7 +18,7 @@ pub fn validate(raw: &Raw) -> Result<Config, Problems> {
         node: Node {
             name: found.node_name(&raw.node.name),
             data_dir: found.path("node.data_dir", &raw.node.data_dir),
-            connection_threads: threads(raw.node.connection_threads),
+            connection_threads: connection_threads(raw.node.connection_threads),
             grace_period: Duration::from_secs(raw.node.grace_period_s),
         },
         listen: Listen {
@@ -40,9 +40,14 @@ pub fn validate(raw: &Raw) -> Result<Config, Problems> {
     if found.0.is_empty() { Ok(config) } else { Err(Problems(found.0)) }
 }
 
-fn threads(configured: u16) -> u16 {
+/// One core is left to Raft, handshakes and the kernel's share of the network, so that full connection threads do not
+/// keep a leader from its heartbeats.
+fn connection_threads(configured: u16) -> u16 {
+    if configured > 0 {
+        return configured;
+    }
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    if configured > 0 { configured } else { u16::try_from(cores).unwrap_or(u16::MAX) }
+    u16::try_from(cores).unwrap_or(u16::MAX).saturating_sub(1).max(1)
 }
 
 #[derive(Default)]

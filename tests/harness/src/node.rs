@@ -57,6 +57,8 @@ impl Launch {
         for listener in LISTENERS {
             command.arg(format!("--{listener}")).arg(SocketAddr::new(self.host, 0).to_string());
         }
+        // The way between connection threads is tested on every machine, also where the default is one.
+        command.env("ROOKERY_NODE__CONNECTION_THREADS", "2");
         command.args(&self.arguments).envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
