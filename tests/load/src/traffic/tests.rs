@@ -115,8 +115,9 @@ fn two_drivers_share_the_closed_loop() {
     first.told(1, 0, 1);
     assert_eq!(fill(&mut first, 0, 30).len(), 1);
     first.told(1, 0, u64::MAX);
-    assert_eq!(fill(&mut first, 0, 40).len(), 4);
-    assert_eq!(first.expected() + second.expected(), 9 * 4);
+    // What the other driver says of the fifth message does not count for the subscribers here.
+    assert_eq!(fill(&mut first, 0, 40).len(), 3);
+    assert_eq!(first.expected() + second.expected(), 8 * 4);
     assert_eq!((first.counts().delivered, second.counts().delivered), (8, 3));
 }
 
