@@ -308,6 +308,7 @@ impl Traffic {
                 }
             };
             if publisher.pace.is_some()
+                && !publisher.disturbed
                 && let Some(recording) = self.recordings.at(due_ns)
             {
                 recording.lateness.record_ns(now_ns - due_ns);
@@ -348,7 +349,10 @@ impl Traffic {
         }
         self.counts.delivered += 1;
         self.arrivals += 1;
-        if let Some(recording) = self.recordings.at(stamp.due_ns) {
+        // How long clients were away is told apart: the histograms are those of the ones that stayed.
+        if !(subscriber.disturbed || publisher.disturbed)
+            && let Some(recording) = self.recordings.at(stamp.due_ns)
+        {
             recording.delivery.record_ns(now_ns.saturating_sub(stamp.due_ns));
         }
         if self.bounds.window.is_none() {
@@ -377,6 +381,7 @@ impl Traffic {
         self.counts.acknowledged += 1;
         self.arrivals += 1;
         if let Some((_, due_ns)) = publisher.unacknowledged.remove(place)
+            && !publisher.disturbed
             && let Some(recording) = self.recordings.at(due_ns)
         {
             recording.acknowledgement.record_ns(now_ns.saturating_sub(due_ns));
