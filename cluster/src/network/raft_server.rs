@@ -91,8 +91,8 @@ impl<R: Replica> raft_server::Raft for RaftService<R> {
         let raft = self.raft()?;
         let slot = Arc::clone(&self.snapshot_slot).try_acquire_owned();
         let _slot = slot.map_err(|_taken| Status::unavailable("this node receives a snapshot already"))?;
-        let intake =
-            SnapshotIntake::begin(raft, Arc::clone(&self.shared.guard), request.into_inner()).await?;
+        let (guard, heard) = (Arc::clone(&self.shared.guard), Arc::clone(&self.shared.heard));
+        let intake = SnapshotIntake::begin(raft, guard, heard, request.into_inner()).await?;
         own_vote(from, &intake.vote)?;
         let vote = intake.run().await?;
         Ok(Response::new(proto::InstallSnapshotResponse { vote: Some(convert::vote_message(&vote)) }))

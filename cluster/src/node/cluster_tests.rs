@@ -159,9 +159,14 @@ async fn a_node_that_lags_gets_a_snapshot() {
         })
         .await;
     }
+    let term = machines.raft(leader).metrics().borrow().current_term;
+    // Longer than the silence of a leader for which a node asks for votes.
+    machines.restore_time = Duration::from_secs(4);
     machines.start(lagging).await;
     assert_eq!(machines.agreed(21).await.len(), 21);
     until("the snapshot of another node", || machines.node(lagging).status().borrow().snapshot_index).await;
+    let found = machines.raft(leader).metrics().borrow().clone();
+    assert_eq!((found.current_term, found.current_leader), (term, Some(leader)), "nobody asked for votes");
     patiently(machines.node(lagging).propose(command(lagging, 99, 16))).await.unwrap();
     machines.shutdown().await;
 }

@@ -37,7 +37,11 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Remembers every command in the order of the log: who proposed it, and its number.
 #[derive(Default)]
-pub(super) struct Journal(Mutex<Vec<(u64, u64)>>);
+pub(super) struct Journal {
+    entries: Mutex<Vec<(u64, u64)>>,
+    /// How long it takes to take in a snapshot.
+    restore_time: Duration,
+}
 
 struct Frozen(Vec<(u64, u64)>, usize);
 
@@ -50,12 +54,12 @@ pub(super) fn command(proposer: u64, number: u64, bytes: usize) -> Bytes {
 
 impl Journal {
     pub(super) fn entries(&self) -> Vec<(u64, u64)> {
-        self.0.lock().clone()
+        self.entries.lock().clone()
     }
 
     /// The numbers of one proposer in the order in which they were applied.
     pub(super) fn of(&self, proposer: u64) -> Vec<u64> {
-        self.0.lock().iter().filter(|(who, _)| *who == proposer).map(|(_, number)| *number).collect()
+        self.entries.lock().iter().filter(|(who, _)| *who == proposer).map(|(_, number)| *number).collect()
     }
 }
 
@@ -66,7 +70,7 @@ impl Replica for Journal {
     fn node_changed(&self, _index: u64, _change: NodeChange) {}
 
     fn apply(&self, _index: u64, commands: &[Bytes]) -> Vec<usize> {
-        let mut entries = self.0.lock();
+        let mut entries = self.entries.lock();
         let number = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().unwrap());
         let apply = |command: &Bytes| {
             entries.push((number(&command[..8]), number(&command[8..16])));
@@ -86,7 +90,8 @@ impl Replica for Journal {
         let count = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
         let number =
             |place: usize| u64::from_le_bytes(bytes[8 + place * 8..16 + place * 8].try_into().unwrap());
-        *self.0.lock() = (0..count).map(|entry| (number(entry * 2), number(entry * 2 + 1))).collect();
+        std::thread::sleep(self.restore_time);
+        *self.entries.lock() = (0..count).map(|entry| (number(entry * 2), number(entry * 2 + 1))).collect();
         Ok(())
     }
 }
@@ -164,6 +169,8 @@ pub(super) struct Machines {
     addresses: BTreeMap<u64, String>,
     running: BTreeMap<u64, (Node<Journal>, Arc<Journal>)>,
     pub(super) kept_entries: u64,
+    /// How long the nodes that start take to take in a snapshot.
+    pub(super) restore_time: Duration,
 }
 
 impl Machines {
@@ -174,7 +181,15 @@ impl Machines {
         let dir = tempfile::tempdir().unwrap();
         let (addresses, running) = (BTreeMap::new(), BTreeMap::new());
         let disks = BTreeMap::new();
-        let mut machines = Machines { dir, disks, founder, addresses, running, kept_entries: 256 };
+        let mut machines = Machines {
+            dir,
+            disks,
+            founder,
+            addresses,
+            running,
+            kept_entries: 256,
+            restore_time: Duration::ZERO,
+        };
         for node_id in 1..=3 {
             let credentials = certify(&machines.founder, CLUSTER, node_id);
             let data_dir = DataDir::lock(&machines.dir.path().join(node_id.to_string())).unwrap();
@@ -202,7 +217,7 @@ impl Machines {
         options.node_name = format!("n{node_id}");
         options.kept_entries = self.kept_entries;
         options.peers = Some(peers(&self.addresses[&node_id]));
-        let journal = Arc::new(Journal::default());
+        let journal = Arc::new(Journal { restore_time: self.restore_time, ..Journal::default() });
         let node = Node::start(options, Arc::clone(&journal), Effects::new(), Arc::new(Echo)).await.unwrap();
         self.addresses.insert(node_id, node.peer_address().unwrap().to_string());
         self.running.insert(node_id, (node, journal));

@@ -27,6 +27,8 @@ pub enum Command {
     Suite(SuiteArguments),
     /// Serve as the one-thread relay that marks the floor.
     Relay(RelayArguments),
+    /// Make a registry and devices on a Rookery that is already running, for `run --fleet`.
+    Fleet(FleetArguments),
     /// Be one of several drivers: what `--drivers` starts.
     #[command(hide = true)]
     Drive,
@@ -47,6 +49,29 @@ pub struct RelayArguments {
     /// Its key (PEM).
     #[arg(long, requires = "tls_listen")]
     pub tls_key: Option<PathBuf>,
+}
+
+/// Arguments of `fleet`.
+#[derive(Debug, Args)]
+pub struct FleetArguments {
+    /// The API of a node.
+    #[arg(long, default_value = "127.0.0.1:8443")]
+    pub api: SocketAddr,
+    /// PEM file with the authority that signed the API's certificate.
+    #[arg(long)]
+    pub ca: PathBuf,
+    /// File with an administrator's token.
+    #[arg(long)]
+    pub token_file: PathBuf,
+    /// File with the password of the registry.
+    #[arg(long)]
+    pub password_file: PathBuf,
+    /// Devices to make, each with an ECDSA certificate of its own, which nobody keeps.
+    #[arg(long)]
+    pub devices: u32,
+    /// Write the fleet file here.
+    #[arg(long)]
+    pub output: PathBuf,
 }
 
 /// Durations, each with a bound, in seconds.

@@ -48,7 +48,8 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::args::{
-    AccessArguments, Arguments, Command, Overrides, RelayArguments, RunArguments, SuiteArguments,
+    AccessArguments, Arguments, Command, FleetArguments, Overrides, RelayArguments, RunArguments,
+    SuiteArguments,
 };
 use crate::broker::Kind;
 use crate::plan::{Access, Addressing, Login};
@@ -69,6 +70,7 @@ fn main() -> ExitCode {
         Command::Run(arguments) => run_one(&arguments),
         Command::Suite(arguments) => run_suite(&arguments),
         Command::Relay(arguments) => serve_relay(&arguments),
+        Command::Fleet(arguments) => make_fleet(&arguments),
         Command::Drive => crew::drive().map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {
@@ -227,6 +229,27 @@ fn run_suite(arguments: &SuiteArguments) -> anyhow::Result<ExitCode> {
         std::fs::write(path, json).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(if outcome.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(FAULTY) })
+}
+
+fn make_fleet(arguments: &FleetArguments) -> anyhow::Result<ExitCode> {
+    let read = |path: &Path| {
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        anyhow::Ok(text.trim_end().to_owned())
+    };
+    let (authority, token) = (read(&arguments.ca)?, read(&arguments.token_file)?);
+    let password = read(&arguments.password_file)?;
+    let started_ns = clock::now_ns();
+    let fleet = broker::make_fleet(arguments.api, &authority, &token, &password, arguments.devices)?;
+    let seconds = (clock::now_ns() - started_ns) as f64 / clock::SECOND_NS as f64;
+    println!(
+        "registry {} with {} devices, made in {seconds:.1} s",
+        fleet.registry.username,
+        fleet.devices.len()
+    );
+    std::fs::write(&arguments.output, serde_json::to_string(&fleet.file())?)
+        .with_context(|| format!("cannot write {}", arguments.output.display()))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn serve_relay(arguments: &RelayArguments) -> anyhow::Result<ExitCode> {

@@ -37,6 +37,17 @@ pub struct Fleet {
 }
 
 impl Fleet {
+    /// As it stands in a `--fleet` file.
+    pub fn file(&self) -> FleetFile {
+        let entity = |login: &Login| Entity {
+            id: login.username.clone(),
+            password: login.password.clone(),
+            certificate: None,
+            key: None,
+        };
+        FleetFile { registry: entity(&self.registry), devices: self.devices.iter().map(entity).collect() }
+    }
+
     fn device(&self, index: u32) -> &Login {
         &self.devices[index as usize % self.devices.len()]
     }
@@ -100,18 +111,20 @@ pub struct Access {
 }
 
 /// What stands in a `--fleet` file.
-#[derive(Deserialize)]
-struct FleetFile {
+#[derive(Serialize, Deserialize)]
+pub struct FleetFile {
     registry: Entity,
     devices: Vec<Entity>,
 }
 
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 struct Entity {
     id: String,
     #[serde(default)]
     password: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
     certificate: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<PathBuf>,
 }
 

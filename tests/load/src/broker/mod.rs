@@ -17,11 +17,28 @@ use std::sync::Arc;
 use anyhow::{Context, ensure};
 use tempfile::TempDir;
 
-use crate::plan::{Access, Addressing};
-use crate::scenario::Scenario;
+use crate::plan::{Access, Addressing, Fleet};
+use crate::scenario::{KeyKind, Scenario};
 use crate::tls::authority::Authority;
 
 use self::node::{Listeners, Node, free_port};
+
+/// Makes a registry and devices with certificates on a Rookery that runs already.
+pub fn make_fleet(
+    api: SocketAddr,
+    authority: &str,
+    token: &str,
+    password: &str,
+    devices: u32,
+) -> anyhow::Result<Fleet> {
+    let directory = TempDir::new()?;
+    let identities = Authority::create(directory.path())?.identities(KeyKind::Ecdsa, devices)?;
+    let credentials = identities.into_iter().map(|it| fleet::Credential::Certificate(Arc::new(it))).collect();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let _entered = runtime.enter();
+    let api = fleet::Api::new(api, authority, token)?;
+    runtime.block_on(api.create_fleet(credentials, password))
+}
 
 /// A broker that the suite can start.
 #[derive(Debug, Clone, PartialEq, Eq)]
