@@ -117,6 +117,10 @@ impl PasswordVerifier {
     }
 
     fn compute(&self, login: &str, candidates: &[Arc<str>], password: &[u8], now: Instant) -> Option<usize> {
+        // A fleet that comes back all at once shows the same password many times before the first hash of it is done.
+        if let Some(index) = self.check_cached(login, candidates, password, now) {
+            return Some(index);
+        }
         let fits = password.len() <= PASSWORD_BYTES_MAX;
         if candidates.is_empty() || !fits {
             let shown = if fits { password } else { b"" };
@@ -163,6 +167,17 @@ mod tests {
         assert_eq!(verifier.check_cached("are1", &candidates, b"0123456789_abcd", now), Some(1));
         // Deleting the password takes effect at once, whatever is remembered.
         assert_eq!(verifier.check_cached("are1", &candidates[..1], b"0123456789_abcd", now), None);
+    }
+
+    #[tokio::test]
+    async fn a_password_that_was_verified_while_another_login_waited_is_not_hashed_again() {
+        let verifier = verifier(PoolSettings { threads: 1, queue_max: 10 });
+        // No hash at all: only what is remembered can match it.
+        let stored = [Arc::from("verified a moment ago")];
+        assert_eq!(verify(&verifier, &stored, "Passw0rdForDevice").await, Ok(None));
+        verifier.cache.insert("are1", &stored[0], b"Passw0rdForDevice", Instant::now());
+        assert_eq!(verify(&verifier, &stored, "Passw0rdForDevice").await, Ok(Some(0)));
+        assert_eq!(verify(&verifier, &stored, "Passw0rdForDevicf").await, Ok(None));
     }
 
     #[tokio::test]
