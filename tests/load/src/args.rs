@@ -25,6 +25,8 @@ pub enum Command {
     Run(Box<RunArguments>),
     /// Start brokers, run the scenarios against each, print a table of medians.
     Suite(SuiteArguments),
+    /// Run the whole suite and the growth of costs; write tables, pictures and raw figures to a directory.
+    Report(ReportArguments),
     /// Serve as the one-thread relay that marks the floor.
     Relay(RelayArguments),
     /// Make a registry and devices on a Rookery that is already running, for `run --fleet`.
@@ -203,6 +205,29 @@ pub struct AccessArguments {
     /// Name that the broker's certificate must bear.
     #[arg(long, default_value = "localhost")]
     pub server_name: String,
+}
+
+/// Arguments of `report`.
+#[derive(Debug, Args)]
+pub struct ReportArguments {
+    /// Directory for the report; made if it is not there.
+    #[arg(long)]
+    pub out: PathBuf,
+    /// The `rookery` program.
+    #[arg(long)]
+    pub rookery: PathBuf,
+    /// The `mosquitto` program; left out, it does not take part.
+    #[arg(long)]
+    pub mosquitto: Option<PathBuf>,
+    /// One short run of each, the main scenarios only.
+    #[arg(long, conflicts_with = "full")]
+    pub quick: bool,
+    /// Also the largest sizes: a million subscriptions and a million devices.
+    #[arg(long)]
+    pub full: bool,
+    /// End the whole program after this many seconds, whatever happens.
+    #[arg(long, default_value_t = 7200.0)]
+    pub hard_stop: f64,
 }
 
 /// Arguments of `suite`.

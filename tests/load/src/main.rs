@@ -20,11 +20,14 @@ mod crew;
 mod driver;
 mod epoll;
 mod exchange;
+mod growth;
 mod latency;
 mod pace;
 mod packet;
 mod plan;
+mod plot;
 mod process;
+mod publication;
 mod relay;
 mod report;
 mod run;
@@ -48,12 +51,13 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::args::{
-    AccessArguments, Arguments, Command, FleetArguments, Overrides, RelayArguments, RunArguments,
-    SuiteArguments,
+    AccessArguments, Arguments, Command, FleetArguments, Overrides, RelayArguments, ReportArguments,
+    RunArguments, SuiteArguments,
 };
 use crate::broker::Kind;
 use crate::plan::{Access, Addressing, Login};
-use crate::run::Setting;
+use crate::publication::Publication;
+use crate::run::{Durations, Setting};
 use crate::scenario::{Fault, Scenario};
 use crate::suite::Suite;
 use crate::target::Target;
@@ -69,6 +73,7 @@ fn main() -> ExitCode {
         Command::Scenarios => list(),
         Command::Run(arguments) => run_one(&arguments),
         Command::Suite(arguments) => run_suite(&arguments),
+        Command::Report(arguments) => publish(&arguments),
         Command::Relay(arguments) => serve_relay(&arguments),
         Command::Fleet(arguments) => make_fleet(&arguments),
         Command::Drive => crew::drive().map(|()| ExitCode::SUCCESS),
@@ -229,6 +234,44 @@ fn run_suite(arguments: &SuiteArguments) -> anyhow::Result<ExitCode> {
         std::fs::write(path, json).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(if outcome.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(FAULTY) })
+}
+
+fn publish(arguments: &ReportArguments) -> anyhow::Result<ExitCode> {
+    let known = scenario::built_in()?;
+    let scenarios = known.into_iter().filter(|scenario| scenario.suite || !arguments.quick).collect();
+    let brokers = [
+        Some(Kind::Rookery(arguments.rookery.clone())),
+        arguments.mosquitto.clone().map(Kind::Mosquitto),
+        Some(Kind::Relay),
+    ];
+    let (repeats, measure_s) = if arguments.quick { (1, 1.0) } else { (3, 3.0) };
+    let suite = Suite {
+        brokers: brokers.into_iter().flatten().collect(),
+        scenarios,
+        repeats,
+        durations: Durations { warmup_s: 1.0, measure_s, drain_s: 20.0, open_s: 240.0 },
+        drivers: 1,
+        broker_cpu: None,
+    };
+    for scenario in &suite.scenarios {
+        prepare_process(scenario, 1, None)?;
+    }
+    run::hard_stop(arguments.hard_stop, children::kill_all);
+    let outcome = suite.run()?;
+    let mut curves = Vec::new();
+    for growth in growth::built_in()? {
+        curves.extend(growth.measure(&suite.brokers[0], &suite, arguments.full)?);
+    }
+    let sizes: &[u32] = match (arguments.quick, arguments.full) {
+        (true, _) => &[1000, 10_000],
+        (_, false) => &[1000, 10_000, 100_000],
+        (_, true) => &[10_000, 100_000, 1_000_000],
+    };
+    curves.extend(growth::state(&arguments.rookery, sizes)?);
+    let publication = Publication { outcome, curves };
+    publication.write(&arguments.out, &suite)?;
+    println!("{}", arguments.out.join("report.md").display());
+    Ok(if publication.outcome.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(FAULTY) })
 }
 
 fn make_fleet(arguments: &FleetArguments) -> anyhow::Result<ExitCode> {

@@ -104,7 +104,8 @@ impl Suite {
         }
     }
 
-    fn run_once(&self, kind: &Kind, scenario: &Scenario) -> anyhow::Result<Report> {
+    /// Starts a broker and runs a scenario against it, once.
+    pub fn run_once(&self, kind: &Kind, scenario: &Scenario) -> anyhow::Result<Report> {
         let broker = Broker::start(kind, scenario, self.broker_cpu)?;
         let trust = Trust::Authority(broker.authority.clone());
         let setting = Setting {
@@ -142,7 +143,8 @@ fn machine() -> String {
     format!("{} x {}, Linux {}", models().count(), models().next().unwrap_or("unknown CPU"), kernel.trim())
 }
 
-fn median(mut values: Vec<f64>) -> Option<f64> {
+/// The median; of an even number, the mean of the two in the middle.
+pub fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     match values.len() {
@@ -171,6 +173,13 @@ impl Outcome {
     /// Whether every run finished without a fault.
     pub fn is_clean(&self) -> bool {
         self.cells.iter().all(|cell| cell.faults.is_empty())
+    }
+
+    /// Broker CPU per delivered message of a scenario, in µs.
+    pub fn message_cost(&self, scenario: &str, broker: &str) -> Option<f64> {
+        let mut cells = self.cells.iter();
+        let cell = cells.find(|cell| cell.scenario == scenario && cell.broker == broker)?;
+        cell.median(|report| report.last()?.broker_us_per_message)
     }
 
     /// The report in Markdown.
@@ -364,4 +373,37 @@ fn storm_cells(cell: &Cell, _: Option<&Cell>) -> Vec<String> {
         show(away(|latency| latency.p50_us), 2),
         show(away(|latency| latency.max_us), 2),
     ]
+}
+
+#[cfg(test)]
+impl Outcome {
+    /// One scenario on one broker, at a cost.
+    pub fn fixed(scenario: &str, broker: &'static str, broker_us_per_message: f64) -> Self {
+        let known = crate::scenario::built_in().unwrap();
+        let used = serde_json::json!({"on_cpu_ns": 1, "kernel_share": 0.5, "cores": 1.0, "threads_ended": 0});
+        let report = serde_json::json!({
+            "scenario": crate::scenario::find(&known, scenario).unwrap(),
+            "opening": {"connections": 100, "seconds": 1.0, "latency": null, "broker_us_per_connection": 50.0},
+            "memory": null,
+            "measured": [{
+                "label": "measured", "seconds": 1.0, "sent": 10, "delivered": 10, "delivered_per_s": 10.0, "behind": 0,
+                "broker": used, "nodes": [], "broker_us_per_message": broker_us_per_message, "generator": used,
+                "busiest_driver_cores": 1.0, "latency": null, "acknowledge_latency": null, "lateness": null,
+            }],
+            "storm": null, "away": null, "counts": crate::traffic::Counts::default(), "lost": 0, "surplus": 0,
+            "unacknowledged": 0, "never_sent": 0, "stalled_closed": 0,
+        });
+        let cell = Cell {
+            broker,
+            scenario: scenario.to_owned(),
+            runs: vec![serde_json::from_value(report).unwrap()],
+            faults: Vec::new(),
+        };
+        Self {
+            machine: "a machine".to_owned(),
+            method: "by hand".to_owned(),
+            versions: vec![(broker.to_owned(), "1.0".to_owned())],
+            cells: vec![cell],
+        }
+    }
 }

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use anyhow::{Context, ensure};
 use tempfile::TempDir;
 
+use crate::growth::State;
 use crate::plan::{Access, Addressing, Fleet};
 use crate::scenario::{KeyKind, Scenario};
 use crate::tls::authority::Authority;
@@ -38,6 +39,13 @@ pub fn make_fleet(
     let _entered = runtime.enter();
     let api = fleet::Api::new(api, authority, token)?;
     runtime.block_on(api.create_fleet(credentials, password))
+}
+
+/// Fills a node of Rookery with devices, each with a certificate, has it make a snapshot, and starts it again.
+pub fn fill(program: &Path, devices: u32) -> anyhow::Result<State> {
+    let directory = TempDir::with_prefix("rookery-load-")?;
+    let authority = Authority::create(directory.path())?;
+    rookery::Cluster::new(program, directory.path(), &authority).fill(devices)
 }
 
 /// A broker that the suite can start.

@@ -12,7 +12,7 @@ use rustix::process::Signal;
 use crate::children;
 
 /// Longest wait for a node to listen or to serve.
-pub(super) const START_MAX: Duration = Duration::from_secs(30);
+pub(super) const START_MAX: Duration = Duration::from_secs(120);
 /// Longest wait for a node to end by itself after SIGTERM.
 const STOP_MAX: Duration = Duration::from_secs(10);
 /// How often a waiting loop looks.

@@ -11,8 +11,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use tokio::runtime::Runtime;
 
+use crate::clock::{SECOND_NS, now_ns};
+use crate::growth::State;
 use crate::plan::{Addressing, Login};
-use crate::scenario::{Scenario, Topics};
+use crate::process;
+use crate::scenario::{KeyKind, Scenario, Topics};
 use crate::tls::authority::{Authority, Identity};
 
 use super::fleet::{Api, Credential};
@@ -24,6 +27,13 @@ const PASSWORD: &str = "Load-Test-Password-1";
 const SECRET: &str = "a-secret-of-the-load-test-that-guards-nothing";
 /// Longest wait for an answer of a health check.
 const CHECK_MAX: Duration = Duration::from_secs(2);
+
+/// Time for a node to come to rest before its memory is read.
+const REST: Duration = Duration::from_secs(2);
+
+fn seconds_since(then_ns: u64) -> f64 {
+    (now_ns() - then_ns) as f64 / SECOND_NS as f64
+}
 
 /// What all nodes have in common.
 #[derive(Debug)]
@@ -94,6 +104,36 @@ impl<'a> Cluster<'a> {
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "rookery {} failed: {}", arguments[..2].join(" "), said.trim());
         Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// See [`super::fill`].
+    pub(super) fn fill(&self, devices: u32) -> anyhow::Result<State> {
+        let start = || {
+            let started_ns = now_ns();
+            let node = self.start(1, || Command::new(self.program))?.pop().context("one was started")?;
+            anyhow::Ok((node, seconds_since(started_ns)))
+        };
+        let resident = |node: &Node| {
+            std::thread::sleep(REST);
+            process::resident_bytes(&[node.pid()])
+        };
+        let (node, _) = start()?;
+        let empty_bytes = resident(&node)?;
+        let made_ns = now_ns();
+        let authority = fs::read_to_string(&self.authority.certificate)?;
+        let identities = self.authority.identities(KeyKind::Ecdsa, devices)?;
+        let credentials = identities.into_iter().map(|it| Credential::Certificate(Arc::new(it))).collect();
+        let address = node.address("api")?;
+        Runtime::new()?.block_on(async {
+            Api::new(address, &authority, SECRET)?.create_fleet(credentials, PASSWORD).await
+        })?;
+        let made_s = seconds_since(made_ns);
+        let snapshot_ns = now_ns();
+        self.call(&node, &["node", "snapshot", "n1"])?;
+        let snapshot_s = seconds_since(snapshot_ns);
+        drop(node);
+        let (node, restart_s) = start()?;
+        Ok(State { devices, made_s, empty_bytes, resident_bytes: resident(&node)?, snapshot_s, restart_s })
     }
 
     /// Makes the resources of a scenario and waits until all nodes know them.
