@@ -206,6 +206,40 @@ fn rsa_1024_works_without_forcing_the_client_when_tls13_is_off() {
     assert_eq!(echo.round_trip(&files), Ok(Some(der(&certificate))));
 }
 
+/// What a client most wants counts, unless it is only the longer key of the same cipher.
+#[test]
+fn aes_128_is_taken_unless_the_client_wants_another_cipher() {
+    let echo = echo(TlsSettings::default());
+    let negotiated = |arguments: &[&str]| {
+        let mut client = Command::new("openssl");
+        client.args(["s_client", "-brief", "-connect", &echo.address.to_string()]).args(arguments);
+        let output = client.stdin(Stdio::null()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let suite = said.lines().find_map(|line| line.strip_prefix("Ciphersuite: ").map(str::to_owned));
+        suite.unwrap_or_else(|| panic!("no handshake: {said}"))
+    };
+    let (aes_256, chacha, aes_128) =
+        ("TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256", "TLS_AES_128_GCM_SHA256");
+    assert_eq!(negotiated(&[]), aes_128);
+    for (wanted, expected) in [
+        ([aes_256, chacha, aes_128].join(":"), aes_128),
+        ([aes_128, aes_256].join(":"), aes_128),
+        ([chacha, aes_256, aes_128].join(":"), chacha),
+        ([aes_256, chacha].join(":"), aes_256),
+    ] {
+        assert_eq!(negotiated(&["-tls1_3", "-ciphersuites", &wanted]), expected, "{wanted}");
+    }
+    let (aes_256, chacha, aes_128) =
+        ("ECDHE-ECDSA-AES256-GCM-SHA384", "ECDHE-ECDSA-CHACHA20-POLY1305", "ECDHE-ECDSA-AES128-GCM-SHA256");
+    for (wanted, expected) in [
+        ([aes_256, aes_128].join(":"), aes_128),
+        ([chacha, aes_128].join(":"), chacha),
+        (aes_256.to_owned(), aes_256),
+    ] {
+        assert_eq!(negotiated(&["-tls1_2", "-cipher", &wanted]), expected, "{wanted}");
+    }
+}
+
 /// Resumption keeps the identity of the first handshake, or the second connection would be anonymous.
 #[test]
 fn a_resumed_session_has_the_certificate_of_the_first() {

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use anyhow::anyhow;
 use plotters::prelude::{
-    ChartBuilder, Circle, Color, IntoDrawingArea, IntoLogRange, LineSeries, Rectangle, SVGBackend, Text,
+    ChartBuilder, Circle, Color, IntoDrawingArea, IntoLogRange, LineSeries, Rectangle, SVGBackend,
+    SeriesLabelPosition, Text,
 };
 use plotters::style::{BLACK, IntoFont, RGBColor, WHITE};
 
@@ -64,7 +65,7 @@ pub fn bars(
     series: &[Series],
 ) -> anyhow::Result<()> {
     let values = || series.iter().flat_map(|series| series.values.iter().flatten().copied());
-    let (bottom, top) = (values().fold(f64::MAX, f64::min) / 2.0, values().fold(0.0, f64::max) * 2.0);
+    let (bottom, top) = (values().fold(f64::MAX, f64::min) / 2.0, values().fold(0.0, f64::max) * 8.0);
     if groups.is_empty() || top <= 0.0 {
         return Ok(());
     }
@@ -103,7 +104,12 @@ pub fn bars(
                 .label(series.broker.clone())
                 .legend(move |(x, y)| Rectangle::new([(x, y - 5), (x + 12, y + 5)], colour.filled()));
         }
-        chart.configure_series_labels().background_style(WHITE.mix(0.8)).border_style(BLACK).draw()?;
+        chart
+            .configure_series_labels()
+            .position(SeriesLabelPosition::UpperRight)
+            .background_style(WHITE.mix(0.8))
+            .border_style(BLACK)
+            .draw()?;
         Ok(area.present()?)
     };
     draw().map_err(|error| anyhow!("cannot draw {}: {error}", path.display()))
