@@ -1,12 +1,12 @@
 //! Starts the broker under test as fresh processes, makes it ready for a run, and stops it again.
 //!
-//! A broker is one or more *nodes*, each a process: [`node`] starts, awaits and stops one, [`rookery`] makes a
+//! A broker is one or more *nodes*, each a process: [`node`] starts, awaits and stops one, [`cluster`] makes a
 //! cluster of several and the resources that a run needs, [`fleet`] the devices among them. Only processes started
 //! here are ever signalled, by their ids.
 
+mod cluster;
 mod fleet;
 mod node;
-mod rookery;
 
 use std::fs;
 use std::net::SocketAddr;
@@ -45,7 +45,7 @@ pub fn make_fleet(
 pub fn fill(program: &Path, devices: u32) -> anyhow::Result<State> {
     let directory = TempDir::with_prefix("rookery-load-")?;
     let authority = Authority::create(directory.path())?;
-    rookery::Cluster::new(program, directory.path(), &authority).fill(devices)
+    cluster::Cluster::new(program, directory.path(), &authority).fill(devices)
 }
 
 /// A broker that the suite can start.
@@ -131,7 +131,7 @@ impl Broker {
                 vec![start_mosquitto(pinned(program, cpu), directory.path(), &authority, certificates)?]
             }
             Kind::Rookery(program) => {
-                let cluster = rookery::Cluster::new(program, directory.path(), &authority);
+                let cluster = cluster::Cluster::new(program, directory.path(), &authority);
                 let nodes = cluster.start(scenario.nodes as usize, || pinned(program, cpu))?;
                 access.addressing = cluster.resources(&nodes, scenario, &access.identities)?;
                 nodes
