@@ -3,8 +3,9 @@
 //! Asking for votes begins a new term. A node that asks in vain, because it is cut off, raises its term again and again, and
 //! when it is back the leader has to give way to it although all is well: writes stop for the time of an election. The
 //! same happens after a pause of the process. So elections are switched off while a leader is heard; when none is heard,
-//! they are switched on once a quorum of the voters has answered three times in a row, which is sooner than the Raft
-//! library's own timeout. Should this be wrong about anything, an election is late or unnecessary, never unsafe.
+//! they are switched on once a quorum of the voters has answered three times in a row that it hears none either, which is
+//! sooner than the Raft library's own timeout. Should this be wrong about anything, an election is late or unnecessary,
+//! never unsafe.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use crate::lease::now_ns;
 use crate::network::{Channels, Purpose};
 use crate::raft::Raft;
+use crate::view;
 
 /// Time between two looks.
 const ROUND: Duration = Duration::from_millis(250);
@@ -48,6 +50,17 @@ impl Heard {
     /// Whether a leader was heard lately.
     pub(crate) fn is_recent(&self) -> bool {
         self.silence() < FORGOTTEN
+    }
+
+    /// Whether a node would agree to an election: it hears no leader, or leads without being followed.
+    pub(crate) fn misses_leader(&self, raft: &Raft) -> bool {
+        let metrics = raft.metrics();
+        let metrics = metrics.borrow();
+        if metrics.state == ServerState::Leader {
+            view::lost_quorum(&metrics)
+        } else {
+            self.silence() >= QUIET
+        }
     }
 
     fn silence(&self) -> Duration {
@@ -87,9 +100,9 @@ impl ElectionGuard {
         self.heard.silence() >= QUIET
     }
 
-    /// The only voter asks nobody.
+    /// The only voter asks nobody. Nor does a node that is not to vote yet.
     fn is_alone(&self) -> bool {
-        self.voters().iter().all(|set| set.len() <= 1)
+        self.voters().iter().flatten().all(|voter| *voter == self.node_id)
     }
 
     /// One set of voters; two while they change.
@@ -97,7 +110,7 @@ impl ElectionGuard {
         self.raft.metrics().borrow().membership_config.membership().get_joint_config().clone()
     }
 
-    /// Whether a quorum answers, this node included.
+    /// Whether a quorum answers that it hears no leader, this node included.
     async fn reaches_quorum(&self) -> bool {
         let sets = self.voters();
         let others: BTreeSet<u64> =
@@ -116,7 +129,7 @@ impl ElectionGuard {
         }
     }
 
-    /// Asks for a vote in term 0, which nobody gives and which changes nothing.
+    /// Asks for a vote in term 0, which nobody gives and which changes nothing. Whoever hears a leader answers with an error.
     async fn probe(&self, node_id: u64) -> Option<u64> {
         let channel = self.channels.channel(node_id, Purpose::Raft).ok()?;
         let vote = Some(VoteId { term: 0, node_id: self.node_id, committed: false });

@@ -152,6 +152,8 @@ fn config<R: Replica>(shared: &Shared<R>) -> Result<Config, StartError> {
         // Snapshots are asked for by the supervisor, which also counts bytes and looks at the disk.
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: shared.options.kept_entries,
+        // Until the election guard has looked.
+        enable_elect: false,
         ..Config::default()
     };
     config.validate().map_err(raft_error)

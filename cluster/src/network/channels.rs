@@ -79,11 +79,6 @@ impl Channels {
         }
     }
 
-    #[cfg(test)]
-    pub(crate) fn addresses(&self) -> BTreeMap<u64, String> {
-        self.inner.state.lock().addresses.clone()
-    }
-
     /// The channel to a member. It connects when it is used, again after its connection was lost, and only to the holder of
     /// the member's certificate.
     ///

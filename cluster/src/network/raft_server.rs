@@ -79,7 +79,11 @@ impl<R: Replica> raft_server::Raft for RaftService<R> {
         let from = authenticated(&request)?;
         let request = convert::vote_request(request.into_inner()).map_err(|error| invalid(&error))?;
         own_vote(from, &request.vote)?;
-        let answer = self.raft()?.vote(request).await.map_err(stopped)?;
+        let raft = self.raft()?;
+        if request.vote.leader_id.term == 0 && !self.shared.heard.misses_leader(&raft) {
+            return Err(Status::failed_precondition("this node hears a leader"));
+        }
+        let answer = raft.vote(request).await.map_err(stopped)?;
         Ok(Response::new(convert::vote_answer_message(&answer)))
     }
 

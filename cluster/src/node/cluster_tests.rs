@@ -310,26 +310,3 @@ async fn a_follower_hears_that_its_leaders_disk_is_full() {
     assert_eq!(machines.journal(follower).of(follower), [1, 3]);
     machines.shutdown().await;
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_follower_that_was_cut_off_does_not_depose_the_leader_when_it_returns() {
-    let mut machines = Machines::three().await;
-    let leader = machines.leader().await;
-    let cut_off = leader % 3 + 1;
-    machines.write(cut_off, 1).await;
-    let term = machines.raft(leader).metrics().borrow().current_term;
-    // It hears nobody and reaches nobody, for longer than the others need to elect.
-    let shared = Arc::clone(&machines.node(cut_off).shared);
-    let (raft, addresses) = (machines.raft(cut_off), shared.channels.addresses());
-    shared.raft.send_replace(None);
-    shared.channels.set_addresses(std::collections::BTreeMap::new());
-    let mut status = machines.node(cut_off).status();
-    patiently(status.wait_for(|status| status.leader_id.is_none())).await.unwrap();
-    assert_eq!(raft.metrics().borrow().current_term, term);
-    shared.channels.set_addresses(addresses);
-    shared.raft.send_replace(Some(raft));
-    machines.write(cut_off, 3).await;
-    assert_eq!(machines.leader().await, leader);
-    assert_eq!(machines.raft(leader).metrics().borrow().current_term, term);
-    machines.shutdown().await;
-}
