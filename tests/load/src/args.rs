@@ -68,10 +68,14 @@ pub struct FleetArguments {
     /// File with the password of the registry.
     #[arg(long)]
     pub password_file: PathBuf,
-    /// Devices to make, each with an ECDSA certificate of its own, which nobody keeps.
+    /// Devices to make, each with an ECDSA certificate of its own.
     #[arg(long)]
     pub devices: u32,
-    /// Write the fleet file here.
+    /// Directory for their certificates and keys, two files each, so that they can log in over TLS. Without it nobody
+    /// keeps them: the fleet is then ballast, beside which its registry can be used.
+    #[arg(long)]
+    pub certificates: Option<PathBuf>,
+    /// Write the fleet file here. It has the password of the registry, and only its owner can read it.
     #[arg(long)]
     pub output: PathBuf,
 }

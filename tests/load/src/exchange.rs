@@ -99,3 +99,44 @@ impl AsFd for Exchange {
 fn path(directory: &Path, driver: u32) -> PathBuf {
     directory.join(format!("driver-{driver}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Access, Addressing, Plan};
+    use crate::scenario::{built_in, find};
+    use crate::traffic::Bounds;
+
+    #[test]
+    fn what_arrives_at_one_driver_opens_the_window_of_a_publisher_at_another() {
+        let mut scenario = find(&built_in().unwrap(), "fanout").unwrap();
+        (scenario.publishers, scenario.subscribers) = (1, 2);
+        let plan = Plan::new(&scenario, &Access::by_password(Addressing::Free(None)), 1, "");
+        let directory = tempfile::TempDir::new().unwrap();
+        let driver = |driver| {
+            let share = Share { driver, drivers: 2 };
+            let traffic = Traffic::new(&plan, Bounds { window: Some(1), inflight: 1 }, share);
+            (Exchange::open(directory.path(), share).unwrap(), traffic)
+        };
+        let ((mut here, mut publishing), (mut there, mut subscribing)) = (driver(0), driver(1));
+        publishing.start_saturated();
+        let mut packets = Vec::new();
+        publishing.fill(0, &mut packets, 10);
+        let payload = packets[packets.len() - scenario.payload_bytes..].to_vec();
+        publishing.delivered(0, &payload, 20);
+        let sent = publishing.counts().sent;
+        publishing.fill(0, &mut packets, 30);
+        assert_eq!(
+            publishing.counts().sent,
+            sent,
+            "the other driver's subscriber has not told that it has it"
+        );
+        subscribing.delivered(1, &payload, 20);
+        assert!(there.tell(&mut subscribing).unwrap());
+        // Not a word of ours, and no reason to stop.
+        there.socket.send_to(b"x", path(directory.path(), 0)).unwrap();
+        here.hear(&mut publishing).unwrap();
+        publishing.fill(0, &mut packets, 40);
+        assert_eq!(publishing.counts().sent, sent + 1);
+    }
+}

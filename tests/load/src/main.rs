@@ -283,15 +283,11 @@ fn make_fleet(arguments: &FleetArguments) -> anyhow::Result<ExitCode> {
     let (authority, token) = (read(&arguments.ca)?, read(&arguments.token_file)?);
     let password = read(&arguments.password_file)?;
     let started_ns = clock::now_ns();
-    let fleet = broker::make_fleet(arguments.api, &authority, &token, &password, arguments.devices)?;
+    let made = broker::make_fleet(arguments.api, &authority, &token, &password, arguments.devices)?;
     let seconds = (clock::now_ns() - started_ns) as f64 / clock::SECOND_NS as f64;
-    println!(
-        "registry {} with {} devices, made in {seconds:.1} s",
-        fleet.registry.username,
-        fleet.devices.len()
-    );
-    std::fs::write(&arguments.output, serde_json::to_string(&fleet.file())?)
-        .with_context(|| format!("cannot write {}", arguments.output.display()))?;
+    let count = made.fleet.devices.len();
+    println!("registry {} with {count} devices, made in {seconds:.1} s", made.fleet.registry.username);
+    made.write(&arguments.output, arguments.certificates.as_deref())?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,7 +1,9 @@
 //! From a scenario to connections: who logs in as whom, publishes where and subscribes to what.
 
 use std::fs;
+use std::io::Write as _;
 use std::ops::Range;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -37,17 +39,6 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// As it stands in a `--fleet` file.
-    pub fn file(&self) -> FleetFile {
-        let entity = |login: &Login| Entity {
-            id: login.username.clone(),
-            password: login.password.clone(),
-            certificate: None,
-            key: None,
-        };
-        FleetFile { registry: entity(&self.registry), devices: self.devices.iter().map(entity).collect() }
-    }
-
     fn device(&self, index: u32) -> &Login {
         &self.devices[index as usize % self.devices.len()]
     }
@@ -110,17 +101,58 @@ pub struct Access {
     pub identities: Vec<Arc<Identity>>,
 }
 
+/// A fleet that was made, with the certificate of each device.
+#[derive(Debug)]
+pub struct Made {
+    /// Its logins. Those of the devices have no password that works.
+    pub fleet: Fleet,
+    /// The certificates, in the order of the devices.
+    pub identities: Vec<Arc<Identity>>,
+}
+
+impl Made {
+    /// Writes the `--fleet` file, readable by its owner only, and the certificates and keys into a directory, if one is
+    /// given.
+    pub fn write(&self, path: &Path, certificates: Option<&Path>) -> anyhow::Result<()> {
+        let entity = |login: &Login| Entity { id: login.username.clone(), ..Entity::default() };
+        let registry =
+            Entity { password: self.fleet.registry.password.clone(), ..entity(&self.fleet.registry) };
+        let mut devices: Vec<_> = self.fleet.devices.iter().map(entity).collect();
+        if let Some(directory) = certificates {
+            fs::create_dir_all(directory).with_context(|| format!("directory {}", directory.display()))?;
+            for (device, identity) in devices.iter_mut().zip(&self.identities) {
+                let file = |suffix: &str| directory.join(format!("{}.{suffix}", device.id));
+                let (certificate, key) = (file("pem"), file("key"));
+                write_private(&certificate, &identity.certificate)?;
+                write_private(&key, &identity.key)?;
+                (device.certificate, device.key) = (Some(certificate), Some(key));
+            }
+        }
+        write_private(path, &serde_json::to_string(&FleetFile { registry, devices })?)
+    }
+}
+
+/// Writes a file that only its owner can read.
+fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
+    let write = || {
+        let mut options = fs::OpenOptions::new();
+        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
+        file.write_all(text.as_bytes())
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
+}
+
 /// What stands in a `--fleet` file.
 #[derive(Serialize, Deserialize)]
-pub struct FleetFile {
+struct FleetFile {
     registry: Entity,
     devices: Vec<Entity>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 struct Entity {
     id: String,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     password: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     certificate: Option<PathBuf>,

@@ -18,7 +18,7 @@ use anyhow::{Context, ensure};
 use tempfile::TempDir;
 
 use crate::growth::State;
-use crate::plan::{Access, Addressing, Fleet};
+use crate::plan::{Access, Addressing, Made};
 use crate::scenario::{KeyKind, Scenario};
 use crate::tls::authority::Authority;
 
@@ -31,14 +31,15 @@ pub fn make_fleet(
     token: &str,
     password: &str,
     devices: u32,
-) -> anyhow::Result<Fleet> {
+) -> anyhow::Result<Made> {
     let directory = TempDir::new()?;
     let identities = Authority::create(directory.path())?.identities(KeyKind::Ecdsa, devices)?;
-    let credentials = identities.into_iter().map(|it| fleet::Credential::Certificate(Arc::new(it))).collect();
+    let identities: Vec<_> = identities.into_iter().map(Arc::new).collect();
+    let credentials = identities.iter().cloned().map(fleet::Credential::Certificate).collect();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let _entered = runtime.enter();
     let api = fleet::Api::new(api, authority, token)?;
-    runtime.block_on(api.create_fleet(credentials, password))
+    Ok(Made { fleet: runtime.block_on(api.create_fleet(credentials, password))?, identities })
 }
 
 /// Fills a node of Rookery with devices, each with a certificate, has it make a snapshot, and starts it again.
