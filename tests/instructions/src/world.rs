@@ -38,12 +38,11 @@ pub const OTHER_NODE: u64 = 7;
 /// Room between a client and the node in each direction, in bytes.
 const STREAM_BYTES: usize = 256 * 1024;
 
-/// Links that take everything and have it acknowledged never.
+/// Links to nodes that have no sessions any more: what is sent to them is given up at once, and waited for by nobody.
 struct Sink;
 
 impl PeerLinks for Sink {
     fn send(&self, _node_id: u64, chunk: Bytes) -> Option<u64> {
-        // Without a sequence nothing is waited for.
         drop(chunk);
         None
     }
@@ -66,7 +65,7 @@ pub struct World {
 impl World {
     /// A running node. Called once per process.
     pub async fn new() -> anyhow::Result<Self> {
-        let directory_path = tempfile::tempdir()?;
+        let data = tempfile::tempdir()?;
         let lanes = lane::lanes(1);
         let forwarding = Arc::new(Forwarding::new(usize::MAX));
         forwarding.connect(Sink);
@@ -80,7 +79,7 @@ impl World {
             effects: Arc::clone(&effects),
             topics: TopicOptions::default(),
         };
-        let options = StoreOptions::new(directory_path.path().join("raft"), "instructions".to_owned());
+        let options = StoreOptions::new(data.path().join("raft"), "instructions".to_owned());
         let store = store::open(options, Arc::new(observer), effects, Arc::new(store::NoPeers)).await?;
         own_node.set(u32::try_from(store.status().borrow().node_id)?);
         let catalog = store.catalog();
@@ -103,7 +102,7 @@ impl World {
         ));
         let peers = Peers::new(Arc::clone(&environment.lanes), Arc::clone(&environment.forwarding));
         peers.serve(&environment);
-        Ok(Self { environment, certificate, peers, _kept: (store, directory_path) })
+        Ok(Self { environment, certificate, peers, _kept: (store, data) })
     }
 
     /// A client that has received CONNACK 0.
