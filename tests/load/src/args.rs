@@ -223,6 +223,9 @@ pub struct ReportArguments {
     /// The `mosquitto` program; left out, it does not take part.
     #[arg(long)]
     pub mosquitto: Option<PathBuf>,
+    /// The `rmqttd` program, the broker RMQTT; left out, it does not take part.
+    #[arg(long)]
+    pub rmqttd: Option<PathBuf>,
     /// One short run of each, the main scenarios only.
     #[arg(long, conflicts_with = "full")]
     pub quick: bool,
@@ -243,6 +246,9 @@ pub struct SuiteArguments {
     /// The `mosquitto` program.
     #[arg(long)]
     pub mosquitto: Option<PathBuf>,
+    /// The `rmqttd` program, the broker RMQTT.
+    #[arg(long)]
+    pub rmqttd: Option<PathBuf>,
     /// Also run the relay.
     #[arg(long)]
     pub relay: bool,

@@ -207,10 +207,14 @@ fn run_suite(arguments: &SuiteArguments) -> anyhow::Result<ExitCode> {
     let brokers = [
         arguments.rookery.clone().map(Kind::Rookery),
         arguments.mosquitto.clone().map(Kind::Mosquitto),
+        arguments.rmqttd.clone().map(Kind::Rmqtt),
         arguments.relay.then_some(Kind::Relay),
     ];
     let brokers: Vec<_> = brokers.into_iter().flatten().collect();
-    ensure!(!brokers.is_empty(), "name a broker: --rookery PROGRAM, --mosquitto PROGRAM or --relay");
+    ensure!(
+        !brokers.is_empty(),
+        "name a broker: --rookery PROGRAM, --mosquitto PROGRAM, --rmqttd PROGRAM or --relay"
+    );
     for scenario in &chosen {
         prepare_process(scenario, arguments.drivers, arguments.cpu)?;
     }
@@ -242,6 +246,7 @@ fn publish(arguments: &ReportArguments) -> anyhow::Result<ExitCode> {
     let brokers = [
         Some(Kind::Rookery(arguments.rookery.clone())),
         arguments.mosquitto.clone().map(Kind::Mosquitto),
+        arguments.rmqttd.clone().map(Kind::Rmqtt),
         Some(Kind::Relay),
     ];
     let (repeats, measure_s) = if arguments.quick { (1, 1.0) } else { (3, 3.0) };

@@ -1,14 +1,14 @@
 //! Starts the broker under test as fresh processes, makes it ready for a run, and stops it again.
 //!
 //! A broker is one or more *nodes*, each a process: [`node`] starts, awaits and stops one, [`cluster`] makes a
-//! cluster of several and the resources that a run needs, [`fleet`] the devices among them. Only processes started
-//! here are ever signalled, by their ids.
+//! cluster of several and the resources that a run needs, [`fleet`] the devices among them, [`peers`] starts the
+//! brokers of others. Only processes started here are ever signalled, by their ids.
 
 mod cluster;
 mod fleet;
 mod node;
+mod peers;
 
-use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -22,7 +22,7 @@ use crate::plan::{Access, Addressing, Made};
 use crate::scenario::{KeyKind, Scenario};
 use crate::tls::authority::Authority;
 
-use self::node::{Listeners, Node, free_port};
+use self::node::Node;
 
 /// Makes a registry and devices with certificates on a Rookery that runs already.
 pub fn make_fleet(
@@ -56,6 +56,8 @@ pub enum Kind {
     Relay,
     /// Mosquitto: its server program.
     Mosquitto(PathBuf),
+    /// RMQTT: its server program, `rmqttd`.
+    Rmqtt(PathBuf),
     /// Rookery: its program.
     Rookery(PathBuf),
 }
@@ -66,6 +68,7 @@ impl Kind {
         match self {
             Self::Relay => "relay",
             Self::Mosquitto(_) => "mosquitto",
+            Self::Rmqtt(_) => "rmqttd",
             Self::Rookery(_) => "rookery",
         }
     }
@@ -75,7 +78,7 @@ impl Kind {
         let (program, argument) = match self {
             Self::Relay => return Ok(env!("CARGO_PKG_VERSION").to_owned()),
             Self::Mosquitto(program) => (program, "-h"),
-            Self::Rookery(program) => (program, "--version"),
+            Self::Rookery(program) | Self::Rmqtt(program) => (program, "--version"),
         };
         let output = Command::new(program).arg(argument).output();
         let output = output.with_context(|| format!("cannot run {}", program.display()))?;
@@ -119,6 +122,11 @@ impl Broker {
             Some(kind) => authority.identities(kind, senders)?.into_iter().map(Arc::new).collect(),
         };
         let mut access = Access { addressing: Addressing::Free(None), identities };
+        let place = peers::Place {
+            directory: directory.path(),
+            authority: &authority,
+            certificates: scenario.certificate.is_some(),
+        };
         let nodes = match kind {
             Kind::Relay => {
                 let mut command = pinned(&std::env::current_exe()?, cpu);
@@ -127,10 +135,8 @@ impl Broker {
                 command.arg("--tls-key").arg(&authority.server_key);
                 vec![Node::spawn("relay", command, directory.path())?.wait_until_listening(None)?]
             }
-            Kind::Mosquitto(program) => {
-                let certificates = scenario.certificate.is_some();
-                vec![start_mosquitto(pinned(program, cpu), directory.path(), &authority, certificates)?]
-            }
+            Kind::Mosquitto(program) => vec![peers::mosquitto(pinned(program, cpu), place)?],
+            Kind::Rmqtt(program) => vec![peers::rmqtt(pinned(program, cpu), place)?],
             Kind::Rookery(program) => {
                 let cluster = cluster::Cluster::new(program, directory.path(), &authority);
                 let nodes = cluster.start(scenario.nodes as usize, || pinned(program, cpu))?;
@@ -172,37 +178,4 @@ fn pinned(program: &Path, cpu: Option<u32>) -> Command {
     let mut taskset = Command::new("taskset");
     taskset.arg("-c").arg(cpu.to_string()).arg(program);
     taskset
-}
-
-fn start_mosquitto(
-    mut command: Command,
-    directory: &Path,
-    authority: &Authority,
-    certificates: bool,
-) -> anyhow::Result<Node> {
-    let listeners = Listeners::new([("mqtt", free_port()?), ("mqtts", free_port()?)]);
-    let path = directory.join("mosquitto.conf");
-    fs::write(&path, mosquitto_configuration(&listeners, authority, certificates))?;
-    command.arg("-c").arg(path);
-    Node::spawn("mosquitto", command, directory)?.wait_until_listening(Some(&listeners))
-}
-
-/// The fair settings: nothing written to disk, no limits that the other brokers do not have, no delay of small
-/// packets. Clients must show a certificate where the scenario has some.
-fn mosquitto_configuration(listeners: &Listeners, authority: &Authority, certificates: bool) -> String {
-    let port = |name| listeners.get(name).map_or(0, |address| address.port());
-    let certificates = match certificates {
-        false => String::new(),
-        true => format!("cafile {}\nrequire_certificate true\n", authority.certificate.display()),
-    };
-    format!(
-        "user root\nper_listener_settings false\nallow_anonymous true\npersistence false\nlog_type none\n\
-         max_inflight_messages 100\nmax_queued_messages 0\nmax_queued_bytes 0\nset_tcp_nodelay true\n\
-         listener {} 127.0.0.1\n\
-         listener {} 127.0.0.1\ncertfile {}\nkeyfile {}\n{certificates}",
-        port("mqtt"),
-        port("mqtts"),
-        authority.server_certificate.display(),
-        authority.server_key.display()
-    )
 }
