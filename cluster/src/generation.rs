@@ -94,7 +94,8 @@ async fn start_raft<R: Replica>(shared: &Arc<Shared<R>>, log: &LogStore) -> Resu
     let raft = Raft::new(node_id, Arc::new(config), clients, log.clone(), machine).await;
     let raft = raft.map_err(raft_error)?;
     if node_id == FOUNDER_NODE_ID && !raft.is_initialized().await.map_err(raft_error)? {
-        let peer = Peer { name: shared.options.node_name.clone(), address: shared.own_address().to_owned() };
+        let (name, address) = (shared.options.node_name.clone(), shared.own_address().to_owned());
+        let peer = Peer { name, address, never_votes: false };
         raft.initialize(BTreeMap::from([(node_id, peer)])).await.map_err(raft_error)?;
     }
     Ok(raft)

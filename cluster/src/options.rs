@@ -51,6 +51,8 @@ pub struct PeerOptions {
     /// How many nodes found a cluster together: 1, 3 or 5. `None`: this node founds one alone if [`Self::join`] is empty, and
     /// joins an existing one otherwise.
     pub expect_voters: Option<u8>,
+    /// The node stays a learner: it carries connections and decides nothing. It founds no cluster.
+    pub never_votes: bool,
     /// What nodes prove to each other before they have certificates; at least 16 bytes.
     pub join_secret: Zeroizing<Vec<u8>>,
     /// Version of the program, shown to the other nodes.
@@ -64,6 +66,7 @@ pub(crate) struct PeerSettings {
     pub(crate) advertise: String,
     pub(crate) join: Vec<String>,
     pub(crate) expect_voters: Option<u8>,
+    pub(crate) never_votes: bool,
     pub(crate) join_secret: Zeroizing<Vec<u8>>,
     pub(crate) version: String,
     pub(crate) lease: Duration,
@@ -72,11 +75,21 @@ pub(crate) struct PeerSettings {
 impl PeerOptions {
     /// Separates the listener from the rest.
     pub(crate) fn split(self) -> std::io::Result<(std::net::TcpListener, PeerSettings)> {
-        let PeerOptions { listener, mut advertise, join, expect_voters, join_secret, version, lease } = self;
+        let PeerOptions {
+            listener,
+            mut advertise,
+            join,
+            expect_voters,
+            never_votes,
+            join_secret,
+            version,
+            lease,
+        } = self;
         if advertise.is_empty() {
             advertise = listener.local_addr()?.to_string();
         }
-        let settings = PeerSettings { advertise, join, expect_voters, join_secret, version, lease };
+        let settings =
+            PeerSettings { advertise, join, expect_voters, never_votes, join_secret, version, lease };
         Ok((listener, settings))
     }
 }
@@ -84,7 +97,7 @@ impl PeerOptions {
 impl PeerSettings {
     /// Whether a node without a place in a cluster founds one without asking anybody.
     pub(crate) fn founds_alone(&self) -> bool {
-        self.join.is_empty() && self.expect_voters.is_none_or(|voters| voters == 1)
+        !self.never_votes && self.join.is_empty() && self.expect_voters.is_none_or(|voters| voters == 1)
     }
 }
 

@@ -59,6 +59,8 @@ pub(crate) struct Peer {
     pub(crate) name: String,
     /// Where the node's peers reach it.
     pub(crate) address: String,
+    /// It stays a learner.
+    pub(crate) never_votes: bool,
 }
 
 /// A snapshot file in the snapshot directory: complete and verified when it comes from the snapshot store, being

@@ -46,6 +46,14 @@ pub(crate) struct PeerRecord {
     pub(crate) name: String,
     #[prost(string, tag = "3")]
     pub(crate) address: String,
+    #[prost(bool, tag = "4")]
+    pub(crate) never_votes: bool,
+}
+
+impl From<PeerRecord> for Peer {
+    fn from(record: PeerRecord) -> Peer {
+        Peer { name: record.name, address: record.address, never_votes: record.never_votes }
+    }
 }
 
 /// One set of voters; two of them while the membership changes.
@@ -347,6 +355,7 @@ impl From<&Membership> for MembershipRecord {
                 node_id: *id,
                 name: peer.name.clone(),
                 address: peer.address.clone(),
+                never_votes: peer.never_votes,
             })
             .collect();
         MembershipRecord { voters, peers }
@@ -357,11 +366,8 @@ impl TryFrom<MembershipRecord> for Membership {
     type Error = RecordError;
 
     fn try_from(record: MembershipRecord) -> Result<Membership, RecordError> {
-        let peers: BTreeMap<u64, Peer> = record
-            .peers
-            .into_iter()
-            .map(|peer| (peer.node_id, Peer { name: peer.name, address: peer.address }))
-            .collect();
+        let peers: BTreeMap<u64, Peer> =
+            record.peers.into_iter().map(|peer| (peer.node_id, Peer::from(peer))).collect();
         let voters: Vec<BTreeSet<u64>> =
             record.voters.into_iter().map(|set| set.node_ids.into_iter().collect()).collect();
         if let Some(id) = voters.iter().flatten().find(|id| !peers.contains_key(id)) {

@@ -193,7 +193,7 @@ impl Plan {
             let batch = Batch { groups: Vec::new(), system: Some(command) };
             EntryPayload::Normal(Payload(Arc::new(batch)))
         };
-        let peer = Peer { name: self.name.clone(), address: self.address.clone() };
+        let peer = Peer { name: self.name.clone(), address: self.address.clone(), never_votes: false };
         let alone = Membership::new(vec![[self.node_id].into()], BTreeMap::from([(self.node_id, peer)]));
         let mut payloads = vec![system(admit(&self.request_id, &self.name))];
         payloads.extend(self.removed.iter().map(|node_id| system(remove(*node_id))));
@@ -252,7 +252,7 @@ impl Known {
         };
         let listed = header.and_then(|header| header.membership.as_ref());
         for peer in listed.into_iter().flat_map(|membership| &membership.peers) {
-            known.peers.insert(peer.node_id, Peer { name: peer.name.clone(), address: peer.address.clone() });
+            known.peers.insert(peer.node_id, Peer::from(peer.clone()));
         }
         log.visit(covered.map_or(0, |index| index + 1), |entry| known.see(entry))?;
         Ok(known)

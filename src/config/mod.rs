@@ -100,6 +100,8 @@ pub struct Cluster {
     /// With how many voters a new cluster begins: 1, 3 or 5. Counts on the first start only. `None`: the node founds a
     /// cluster of its own if `join` is empty, and joins one that exists if not.
     pub expect_voters: Option<u8>,
+    /// Whether it may become a voter. A node that may not only carries connections.
+    pub vote: bool,
     /// The secret that admits nodes; without it the node makes one on its first start.
     pub join_secret_file: Option<PathBuf>,
     /// A node that has not heard from a quorum for so long serves nobody. Must be the same on all nodes. Default: 5 s.
@@ -111,7 +113,7 @@ pub struct Cluster {
 impl Cluster {
     /// Whether this configuration founds a cluster of one node, if the data directory is empty.
     pub fn founds_alone(&self) -> bool {
-        self.join.is_empty() && self.expect_voters.is_none_or(|voters| voters == 1)
+        self.vote && self.join.is_empty() && self.expect_voters.is_none_or(|voters| voters == 1)
     }
 }
 

@@ -121,6 +121,10 @@ impl Found {
                 1
             }
         });
+        if !raw.vote && (join.is_empty() || expect_voters.is_some()) {
+            let rule = "needs cluster.join, and cluster.expect_voters must not be set: such a node joins and founds nothing";
+            self.add("cluster.vote", raw.vote, rule);
+        }
         let join_secret_file =
             raw.join_secret_file.as_ref().map(|file| self.file("cluster.join_secret_file", file));
         let lease = self.between("cluster.lease_ms", raw.lease_ms, LEASE_MS);
@@ -128,6 +132,7 @@ impl Found {
             advertise: raw.advertise_peer.clone(),
             join,
             expect_voters,
+            vote: raw.vote,
             join_secret_file,
             lease: Duration::from_millis(lease),
             fenced_drop: Duration::from_secs(self.between(

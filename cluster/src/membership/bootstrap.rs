@@ -41,6 +41,8 @@ pub(crate) struct Myself {
     /// Random, for the life of the process.
     pub(crate) instance: Vec<u8>,
     pub(crate) expect_voters: Option<u8>,
+    /// It does not count among the founders, which do not hear of it.
+    pub(crate) never_votes: bool,
     /// Addresses to ask, as the operator gave them.
     pub(crate) join: Vec<String>,
 }
@@ -159,7 +161,7 @@ impl Board {
             (None, _) => {}
         }
         match self.me.expect_voters {
-            None | Some(0 | 1) if self.me.join.is_empty() => Decision::Found,
+            None | Some(0 | 1) if self.me.join.is_empty() && !self.me.never_votes => Decision::Found,
             None | Some(0) => Decision::Wait(format!(
                 "no member of a cluster answers at {}; without expected voters this node only joins",
                 self.me.join.join(", ")
@@ -282,6 +284,7 @@ mod tests {
             label: label(name),
             instance: name.as_bytes().to_vec(),
             expect_voters,
+            never_votes: false,
             join: join.iter().map(|name| format!("{name}:8550")).collect(),
         })
     }
@@ -311,6 +314,13 @@ mod tests {
         let now = Instant::now();
         assert_eq!(board("a", None, &[]).decide(now), Decision::Found);
         assert_eq!(board("a", Some(1), &[]).decide(now), Decision::Found);
+    }
+
+    #[test]
+    fn a_node_that_never_votes_founds_nothing() {
+        let mut board = board("a", None, &[]);
+        board.me.never_votes = true;
+        waits_for(&board, Instant::now(), "only joins");
     }
 
     #[test]

@@ -165,12 +165,12 @@ impl Changer {
     pub(crate) async fn set_address(&self, change: SetAddress) -> Result<(), ChangeError> {
         self.change(async {
             let leading = self.leading().await?;
-            let SetAddress { node_id, name, address } = change;
+            let SetAddress { node_id, name, address, never_votes } = change;
             if !leading.peers.contains_key(&node_id) {
                 return Err(Refusal::Unknown(node_id).into());
             }
             leading.refuse_taken(&name, &address, Some(node_id))?;
-            let peer = Peer { name, address };
+            let peer = Peer { name, address, never_votes };
             if leading.peers.get(&node_id) == Some(&peer) {
                 return Ok(());
             }
@@ -232,7 +232,8 @@ impl Changer {
             let node_id = self.nodes().admitted(&request.request_id);
             let node_id = node_id.ok_or_else(|| unconfirmed("the identifier is not known yet"))?;
             let certificate = self.certify(&request, node_id)?;
-            let peer = Peer { name: request.name, address: request.address };
+            let JoinRequest { name, address, never_votes, .. } = request;
+            let peer = Peer { name, address, never_votes };
             tracing::info!(
                 node_id,
                 name = peer.name,
@@ -408,6 +409,11 @@ impl Changer {
             registered: nodes.registered(),
             removed: nodes.removed(),
             lag: lag.collect(),
+            never_vote: all
+                .iter()
+                .filter(|(_, peer)| peer.never_votes)
+                .map(|(node_id, _)| *node_id)
+                .collect(),
             voters,
         }
     }

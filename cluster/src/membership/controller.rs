@@ -7,9 +7,9 @@ use rookery_proto::rookery::cluster::v1::SetAddress;
 use rookery_proto::rookery::cluster::v1::change_request::Change;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::bootstrap::Label;
 use super::rules::voters_wanted;
 use super::service::Router;
+use crate::raft::Peer;
 
 /// How often the node looks whether there is something to do.
 const TICK: Duration = Duration::from_millis(250);
@@ -19,7 +19,7 @@ const RETRY: Duration = Duration::from_secs(1);
 const REPORT: Duration = Duration::from_secs(10);
 
 /// Runs until it is aborted, or the node was removed. `me` is what the node was started with.
-pub(crate) async fn run(router: Router, me: Label, expect_voters: Option<u8>) {
+pub(crate) async fn run(router: Router, me: Peer, expect_voters: Option<u8>) {
     let wanted = voters_wanted(expect_voters);
     let mut problems = Problems::default();
     let mut tick = interval(TICK);
@@ -42,8 +42,7 @@ pub(crate) async fn run(router: Router, me: Label, expect_voters: Option<u8>) {
         {
             problems.note("the membership could not be brought in order", &error);
         }
-        let is_other = |peer: &crate::raft::Peer| peer.name != me.name || peer.address != me.address;
-        if changer.peers().get(&changer.node_id()).is_some_and(is_other)
+        if changer.peers().get(&changer.node_id()).is_some_and(|known| *known != me)
             && let Err(error) = router.ask_anybody(announcement(changer.node_id(), &me)).await
         {
             problems.note("the cluster did not take this node's new name or address", &error);
@@ -51,8 +50,9 @@ pub(crate) async fn run(router: Router, me: Label, expect_voters: Option<u8>) {
     }
 }
 
-fn announcement(node_id: u64, me: &Label) -> Change {
-    Change::SetAddress(SetAddress { node_id, name: me.name.clone(), address: me.address.clone() })
+fn announcement(node_id: u64, me: &Peer) -> Change {
+    let Peer { name, address, never_votes } = me.clone();
+    Change::SetAddress(SetAddress { node_id, name, address, never_votes })
 }
 
 /// Spaces attempts and log lines.

@@ -31,7 +31,7 @@ use crate::nodes::Nodes;
 use crate::options::PeerSettings;
 use crate::pki::Credentials;
 use crate::place::Place;
-use crate::raft::Raft;
+use crate::raft::{Peer, Raft};
 pub(crate) use obtain::new_cluster_id;
 pub(crate) use request::new_request_id;
 
@@ -53,6 +53,7 @@ pub(crate) struct Part {
     router: Router,
     me: Label,
     expect_voters: Option<u8>,
+    never_votes: bool,
     version: String,
 }
 
@@ -77,13 +78,14 @@ impl Part {
                 label: me.clone(),
                 instance: proof::random(INSTANCE_BYTES),
                 expect_voters: settings.expect_voters,
+                never_votes: settings.never_votes,
                 join: settings.join.clone(),
             },
         );
         let router = Router::new(Arc::new(Changer::new(context)));
         introducer.set_host(Arc::new(router.clone()));
-        let (expect_voters, version) = (settings.expect_voters, settings.version.clone());
-        Part { introducer, dialer, router, me, expect_voters, version }
+        let PeerSettings { expect_voters, never_votes, ref version, .. } = *settings;
+        Part { introducer, dialer, router, me, expect_voters, never_votes, version: version.clone() }
     }
 
     /// Adds the services of this part to those of the peer listener.
@@ -101,7 +103,12 @@ impl Part {
 
     /// Keeps the membership in order; runs until it is aborted, beside a Raft core.
     pub(crate) fn controller(&self) -> impl Future<Output = ()> + Send + use<> {
-        controller::run(self.router.clone(), self.me.clone(), self.expect_voters)
+        let me = Peer {
+            name: self.me.name.clone(),
+            address: self.me.address.clone(),
+            never_votes: self.never_votes,
+        };
+        controller::run(self.router.clone(), me, self.expect_voters)
     }
 
     /// Takes changes that operators ask for.

@@ -77,8 +77,9 @@ async fn ask_everybody(introducer: &Introducer, dialer: &Dialer, report: &mut Re
     let me = introducer.me();
     let hello = HelloRequest {
         name: me.label.name.clone(),
-        address: me.label.address.clone(),
-        candidates: introducer.candidates(),
+        // Without an address nobody asks back, and it is no candidate.
+        address: if me.never_votes { String::new() } else { me.label.address.clone() },
+        candidates: if me.never_votes { Vec::new() } else { introducer.candidates() },
         expect_voters: u32::from(me.expect_voters.unwrap_or_default()),
         instance: me.instance.clone().into(),
         ..HelloRequest::default()
@@ -179,13 +180,15 @@ impl Joining<'_> {
     }
 
     fn request(&self, certificate_request: &[u8]) -> Result<JoinRequest, StartError> {
-        let label = &self.introducer.me().label;
+        let me = self.introducer.me();
+        let label = &me.label;
         Ok(JoinRequest {
             name: label.name.clone(),
             address: label.address.clone(),
             request_id: request::load_or_create(self.data_dir)?.into(),
             certificate_request: certificate_request.to_vec().into(),
             version: self.version.to_owned(),
+            never_votes: me.never_votes,
             ..JoinRequest::default()
         })
     }

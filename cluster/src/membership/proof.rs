@@ -193,6 +193,7 @@ impl JoinSecret {
             .field(&request.request_id)
             .field(&request.certificate_request)
             .field(&request.version)
+            .number(u64::from(request.never_votes))
     }
 
     fn join_response(&self, binding: SessionBinding, nonce: &[u8], response: &JoinResponse) -> Transcript {

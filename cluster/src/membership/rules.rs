@@ -21,6 +21,8 @@ pub(crate) struct Situation {
     pub(crate) learners: BTreeSet<u64>,
     /// Nodes that serve: they are reachable and have renewed their lease.
     pub(crate) registered: BTreeSet<u64>,
+    /// Nodes that were started to stay learners.
+    pub(crate) never_vote: BTreeSet<u64>,
     /// Identifiers that are never heard again.
     pub(crate) removed: BTreeSet<u64>,
     /// How many log entries each node lacks; absent while the leader has heard nothing of it.
@@ -58,6 +60,8 @@ pub(crate) enum Refusal {
     LagTooLarge { node_id: u64, lag: u64 },
     #[error("the leader has heard nothing of the log of node {0}; wait until it has caught up")]
     LagUnknown(u64),
+    #[error("node {0} was started with cluster.vote = false; it stays a learner")]
+    NeverVotes(u64),
     #[error("there are {VOTERS_MAX} voters already, which is the most")]
     EnoughVoters,
 }
@@ -139,6 +143,9 @@ impl Situation {
         if !self.learners.contains(&node_id) {
             return Err(Refusal::NotLearner(node_id));
         }
+        if self.never_vote.contains(&node_id) {
+            return Err(Refusal::NeverVotes(node_id));
+        }
         if self.voters.len() >= VOTERS_MAX {
             return Err(Refusal::EnoughVoters);
         }
@@ -203,8 +210,8 @@ mod tests {
             voters: voters.iter().copied().collect(),
             learners: learners.iter().copied().collect(),
             registered: registered.iter().copied().collect(),
-            removed: BTreeSet::new(),
             lag,
+            ..Situation::default()
         }
     }
 
@@ -252,6 +259,10 @@ mod tests {
         );
         cluster.lag.remove(&4);
         assert_eq!(cluster.promotion(4), Err(Refusal::LagUnknown(4)));
+        let mut never = situation(&[1, 2], &[3], &[1, 2, 3]);
+        never.never_vote.insert(3);
+        assert_eq!(never.promotion(3), Err(Refusal::NeverVotes(3)));
+        assert_eq!(never.next_promotion(3), None);
         let three = situation(&[1, 2, 3], &[4], &[1, 2, 3, 4]);
         assert_eq!(three.promotion(4), Ok(Some(Warning::EvenVoters { voters: 4 })));
         let five = situation(&[1, 2, 3, 4, 5], &[6], &[1, 2, 3, 4, 5, 6]);

@@ -55,6 +55,7 @@ impl Peer {
             label: Label { name: name.to_owned(), address: address.to_string() },
             instance: random(16),
             expect_voters: expect,
+            never_votes: false,
             join: join.to_vec(),
         };
         let introducer = Introducer::new(secret(secret_text), me);

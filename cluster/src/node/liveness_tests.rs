@@ -59,7 +59,11 @@ impl Cluster {
         let cluster = Cluster { _dir: dir, proxies, running, reports };
         let raft = cluster.node(1).shared.raft.borrow().clone().unwrap();
         for node_id in 2..=3 {
-            let peer = Peer { name: format!("n{node_id}"), address: cluster.proxies.address(node_id) };
+            let peer = Peer {
+                name: format!("n{node_id}"),
+                address: cluster.proxies.address(node_id),
+                ..Peer::default()
+            };
             raft.add_learner(node_id, peer, true).await.unwrap();
         }
         // The node keeps its membership in order by itself and may come first with the second half of the change.

@@ -33,18 +33,27 @@ async fn start(
     join: &[String],
     expect_voters: Option<u8>,
 ) -> Peer {
-    let mut options = NodeOptions::new(dir);
-    options.node_name = name.to_owned();
-    options.reserve_bytes = Some(0);
-    options.peers = Some(PeerOptions {
+    start_with(name, dir, settings(listener, join, expect_voters)).await
+}
+
+fn settings(listener: std::net::TcpListener, join: &[String], expect_voters: Option<u8>) -> PeerOptions {
+    PeerOptions {
         listener,
         advertise: String::new(),
         join: join.to_vec(),
         expect_voters,
+        never_votes: false,
         join_secret: Zeroizing::new(b"the secret of the tests".to_vec()),
         version: "test".to_owned(),
         lease: Duration::from_secs(5),
-    });
+    }
+}
+
+async fn start_with(name: &str, dir: &Path, listen: PeerOptions) -> Peer {
+    let mut options = NodeOptions::new(dir);
+    options.node_name = name.to_owned();
+    options.reserve_bytes = Some(0);
+    options.peers = Some(listen);
     let counter = Arc::new(Counter::default());
     let node = Node::start(options, Arc::clone(&counter), Effects::new(), Arc::new(NoPeers)).await.unwrap();
     Peer { node, counter, name: name.to_owned() }
@@ -187,6 +196,31 @@ async fn three_nodes_form_one_cluster_and_a_fourth_learns() {
     assert!(peers.iter().all(|peer| peer.count() == 4));
     again.end().await;
     for peer in peers {
+        peer.end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_never_votes_is_no_founder_and_stays_a_learner() {
+    let (mut sockets, addresses): (Vec<_>, Vec<_>) = (0..2).map(|_| listener()).unzip();
+    let dirs: Vec<TempDir> = (0..4).map(|_| tempfile::tempdir().unwrap()).collect();
+    // Of all names the lowest, and there before the others.
+    let never = PeerOptions { never_votes: true, ..settings(listener().0, &addresses, None) };
+    let edge = start_with("0", dirs[3].path(), never).await;
+    let first = start("a", dirs[0].path(), sockets.remove(0), &addresses[..1], Some(1)).await;
+    first.is_member().await;
+    edge.is_member().await;
+    edge.has_roles(&[1], &[2]).await;
+    until("it serves", || first.node.shared.machine.nodes().epoch(2).is_some()).await;
+    let refused = edge.node.promote(2).await.unwrap_err();
+    assert!(refused.to_string().contains("stays a learner"), "{refused}");
+    let second = join("b", dirs[1].path(), &edge).await;
+    second.has_roles(&[1, 3], &[2]).await;
+    // It has thought better of it.
+    edge.end().await;
+    let edge = start("0", dirs[3].path(), listener().0, &addresses, None).await;
+    edge.has_roles(&[1, 2, 3], &[]).await;
+    for peer in [first, second, edge] {
         peer.end().await;
     }
 }

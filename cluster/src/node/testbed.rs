@@ -136,6 +136,7 @@ pub(super) fn peers(address: &str) -> PeerOptions {
         advertise: String::new(),
         join: Vec::new(),
         expect_voters: None,
+        never_votes: false,
         join_secret: Zeroizing::new(b"0123456789abcdef".to_vec()),
         version: "test".to_owned(),
         lease: Duration::from_secs(5),
@@ -200,7 +201,11 @@ impl Machines {
         }
         let raft = machines.raft(1);
         for node_id in 2..=3 {
-            let peer = Peer { name: format!("n{node_id}"), address: machines.addresses[&node_id].clone() };
+            let peer = Peer {
+                name: format!("n{node_id}"),
+                address: machines.addresses[&node_id].clone(),
+                ..Peer::default()
+            };
             raft.add_learner(node_id, peer, true).await.unwrap();
         }
         // The node keeps its membership in order by itself and may come first with the second half of the change.
