@@ -10,9 +10,10 @@
 //! In reading order: [`replica`] and [`peer`] (what the caller implements), [`node`] and [`options`] (what the caller
 //! starts), [`lease`], [`effects`], [`barrier`] and [`link`] (what the caller serves its clients by), [`proposer`] (how commands enter), [`status`] and [`error`] (what the caller sees), `supervisor` (how a node
 //! outlives its disk), `parts` (what runs beside it), `state_machine`, `log_store`, `snapshot`, `network`, `pki`,
-//! `election`, `liveness`, `membership` (how nodes come and go), [`recover`], `disk`, `identity`, `place`, `record`,
+//! `election`, `liveness`, `membership` (how nodes come and go), [`recover`], [`backup`], `disk`, `identity`, `place`, `record`,
 //! `raft`.
 
+pub mod backup;
 pub mod barrier;
 pub mod disk;
 pub mod effects;

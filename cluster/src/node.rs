@@ -201,6 +201,26 @@ impl<R: Replica> Node<R> {
         }
     }
 
+    /// Makes a snapshot and opens its file, for a backup: everything replicated at the returned log index. The file can be read
+    /// for as long as it is open, whatever becomes of it.
+    ///
+    /// # Errors
+    /// See [`SnapshotError`].
+    pub async fn backup(&self) -> Result<(u64, std::fs::File), SnapshotError> {
+        loop {
+            let index = self.snapshot_now().await?;
+            let snapshots = self.shared.place.get().map(|place| Arc::clone(&place.snapshots));
+            let path = snapshots.and_then(|snapshots| snapshots.current_path());
+            match path.map(std::fs::File::open) {
+                Some(Ok(file)) => return Ok((index, file)),
+                // A newer one has taken its place in between.
+                Some(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Some(Err(error)) => return Err(SnapshotError::Write { reason: error.to_string() }),
+                None => return Err(SnapshotError::Unavailable { state: self.status().borrow().state }),
+            }
+        }
+    }
+
     /// Makes a snapshot of everything applied so far, unless the newest one covers it, and returns the last log index
     /// that it covers.
     ///

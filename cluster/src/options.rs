@@ -51,6 +51,9 @@ pub struct PeerOptions {
     /// How many nodes found a cluster together: 1, 3 or 5. `None`: this node founds one alone if [`Self::join`] is empty, and
     /// joins an existing one otherwise.
     pub expect_voters: Option<u8>,
+    /// How many voters the cluster makes by itself, 3 or 5, where it has the nodes; the greater of this and
+    /// [`Self::expect_voters`] counts. `None`: 3. Should be the same on all nodes.
+    pub voters: Option<u8>,
     /// The node stays a learner: it carries connections and decides nothing. It founds no cluster.
     pub never_votes: bool,
     /// What nodes prove to each other before they have certificates; at least 16 bytes.
@@ -66,6 +69,7 @@ pub(crate) struct PeerSettings {
     pub(crate) advertise: String,
     pub(crate) join: Vec<String>,
     pub(crate) expect_voters: Option<u8>,
+    pub(crate) voters: Option<u8>,
     pub(crate) never_votes: bool,
     pub(crate) join_secret: Zeroizing<Vec<u8>>,
     pub(crate) version: String,
@@ -80,6 +84,7 @@ impl PeerOptions {
             mut advertise,
             join,
             expect_voters,
+            voters,
             never_votes,
             join_secret,
             version,
@@ -89,7 +94,7 @@ impl PeerOptions {
             advertise = listener.local_addr()?.to_string();
         }
         let settings =
-            PeerSettings { advertise, join, expect_voters, never_votes, join_secret, version, lease };
+            PeerSettings { advertise, join, expect_voters, voters, never_votes, join_secret, version, lease };
         Ok((listener, settings))
     }
 }

@@ -285,7 +285,7 @@ fn remove(node_id: u64) -> SystemCommand {
 }
 
 /// The replica's bytes of another snapshot.
-struct Copied<'a>(&'a Verified);
+pub(crate) struct Copied<'a>(pub(crate) &'a Verified);
 
 impl SnapshotView for Copied<'_> {
     fn write(&self, sink: &mut dyn std::io::Write) -> std::io::Result<()> {

@@ -12,6 +12,7 @@ use super::forward::Forwarding;
 use super::lane::Lanes;
 use super::tenure::Tenures;
 use crate::domain::resolve::TopicOptions;
+use crate::observe::connection_log::ConnectionLog;
 use crate::store::catalog::CatalogHandle;
 
 /// Settings of the message path, from the configuration.
@@ -64,6 +65,8 @@ pub struct Environment {
     pub barrier: Barrier,
     /// The beginning and end of sessions in the log.
     pub tenures: Arc<Tenures>,
+    /// What happens to connections, for the owners of their entities.
+    pub connection_log: ConnectionLog,
     /// Messages to permanent topics that could not be stored; rare, and counted on any thread.
     pub messages_not_stored: AtomicU64,
     draining: AtomicBool,
@@ -78,6 +81,7 @@ impl Environment {
         authenticator: Authenticator,
         settings: Settings,
         standing: Standing,
+        connection_log: ConnectionLog,
     ) -> Self {
         let Standing { lease, barrier } = standing;
         let tenures = Tenures::new(catalog.clone(), lease.clone(), barrier.clone(), Arc::clone(&directory));
@@ -91,6 +95,7 @@ impl Environment {
             lease,
             barrier,
             tenures,
+            connection_log,
             messages_not_stored: AtomicU64::new(0),
             draining: AtomicBool::new(false),
         }

@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 
 use super::authenticator::{Identity, Login, Refusal};
 use super::close::CloseReason;
+use crate::clock;
+use crate::observe::connection_log::{ConnectionLog, Level};
 
 /// The log target of all lines of the connection log.
 pub const TARGET: &str = "rookery::connections";
@@ -26,70 +28,67 @@ fn one_line(text: impl fmt::Display) -> String {
     text.chars().map(escape).collect()
 }
 
-/// CONNACK 0 was given.
-pub fn connected(identity: &Identity, peer: SocketAddr, client_id: &str) {
-    let (entity, client_id) = (identity.principal.id(), one_line(client_id));
-    match &identity.login {
-        Login::Certificate(fingerprint) => tracing::info!(
-            target: TARGET, entity,
-            "connected, cert: \"{fingerprint}\", address: \"{peer}\", clientID: \"{client_id}\""
-        ),
-        // U-A12.
-        Login::Password(_) => tracing::info!(
-            target: TARGET, entity,
-            "connected, login: \"{entity}\", address: \"{peer}\", clientID: \"{client_id}\""
-        ),
+/// Writes one event down, for the entity and for the operator.
+fn note(log: &ConnectionLog, level: Level, entity: &str, message: String) {
+    match level {
+        Level::Info => tracing::info!(target: TARGET, entity, "{message}"),
+        Level::Warn => tracing::warn!(target: TARGET, entity, "{message}"),
+        Level::Error => tracing::error!(target: TARGET, entity, "{message}"),
     }
+    log.write(clock::now().nanoseconds, level, entity, message);
+}
+
+/// CONNACK 0 was given.
+pub fn connected(log: &ConnectionLog, identity: &Identity, peer: SocketAddr, client_id: &str) {
+    let (entity, client_id) = (identity.principal.id(), one_line(client_id));
+    let credential = match &identity.login {
+        Login::Certificate(fingerprint) => format!("cert: \"{fingerprint}\""),
+        // U-A12.
+        Login::Password(_) => format!("login: \"{entity}\""),
+    };
+    let message = format!("connected, {credential}, address: \"{peer}\", clientID: \"{client_id}\"");
+    note(log, Level::Info, entity, message);
 }
 
 /// A session ended.
-pub fn disconnected(identity: &Identity, client_id: &str, peer: SocketAddr, reason: &CloseReason) {
-    let (entity, text) = (identity.principal.id(), one_line(reason));
-    match reason {
-        CloseReason::PublishNotAllowed { .. } => {
-            tracing::error!(target: TARGET, entity, client_id, %peer, "disconnected: {text}");
-        }
-        CloseReason::Disconnected | CloseReason::StreamEnded => {
-            tracing::info!(target: TARGET, entity, client_id, %peer, "disconnected: {text}");
-        }
-        _ => tracing::warn!(target: TARGET, entity, client_id, %peer, "disconnected: {text}"),
-    }
+pub fn disconnected(log: &ConnectionLog, identity: &Identity, reason: &CloseReason) {
+    let level = match reason {
+        CloseReason::PublishNotAllowed { .. } => Level::Error,
+        CloseReason::Disconnected | CloseReason::StreamEnded => Level::Info,
+        _ => Level::Warn,
+    };
+    note(log, level, identity.principal.id(), format!("disconnected: {}", one_line(reason)));
 }
 
 /// Filters were answered with 0x80.
-pub fn subscriptions_refused(identity: &Identity, client_id: &str, filters: &[&str]) {
-    let entity = identity.principal.id();
+pub fn subscriptions_refused(log: &ConnectionLog, identity: &Identity, filters: &[&str]) {
     let quoted = |filter: &&str| format!("\"{}\"", one_line(filter));
     let mut list = filters.iter().take(FILTERS_NAMED_MAX).map(quoted).collect::<Vec<_>>().join(", ");
     if let Some(more @ 1..) = filters.len().checked_sub(FILTERS_NAMED_MAX) {
         list.push_str(&format!(", and {more} more"));
     }
-    tracing::warn!(
-        target: TARGET, entity, client_id,
-        "some of subscriptions failed: not allowed to subscribe: [{list}]"
-    );
+    let message = format!("some of subscriptions failed: not allowed to subscribe: [{list}]");
+    note(log, Level::Warn, identity.principal.id(), message);
 }
 
 /// Stored messages did not fit into the queue of a session that subscribed to them.
-pub fn stored_messages_left_out(identity: &Identity, client_id: &str, count: usize) {
-    let entity = identity.principal.id();
-    tracing::warn!(target: TARGET, entity, client_id, "{count} stored messages left out: the queue is full");
+pub fn stored_messages_left_out(log: &ConnectionLog, identity: &Identity, count: usize) {
+    let message = format!("{count} stored messages left out: the queue is full");
+    note(log, Level::Warn, identity.principal.id(), message);
 }
 
 /// A will was dropped because its topic is not allowed.
-pub fn will_refused(identity: &Identity, topic: &str) {
-    let (entity, topic) = (identity.principal.id(), one_line(topic));
-    tracing::warn!(target: TARGET, entity, "will dropped: publish to topic \"{topic}\" not allowed");
+pub fn will_refused(log: &ConnectionLog, identity: &Identity, topic: &str) {
+    let message = format!("will dropped: publish to topic \"{}\" not allowed", one_line(topic));
+    note(log, Level::Warn, identity.principal.id(), message);
 }
 
 /// CONNECT was refused. The password, of course, is not shown, and an id that nobody has is not either.
-pub fn refused(refusal: &Refusal, peer: SocketAddr) {
-    let reason = refusal.reason;
+pub fn refused(log: &ConnectionLog, refusal: &Refusal, peer: SocketAddr) {
+    let message = format!("authentication failed: {}, address: \"{peer}\"", refusal.reason);
     match &refusal.known_entity {
-        Some(entity) => {
-            tracing::warn!(target: TARGET, entity = &**entity, "authentication failed: {reason}, address: \"{peer}\"");
-        }
-        None => tracing::debug!(target: TARGET, "authentication failed: {reason}, address: \"{peer}\""),
+        Some(entity) => note(log, Level::Warn, entity, message),
+        None => tracing::debug!(target: TARGET, "{message}"),
     }
 }
 

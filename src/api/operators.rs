@@ -77,6 +77,12 @@ pub trait Operators: Send + Sync + 'static {
     /// Subscriptions of a space, on all nodes.
     fn subscriptions(&self, space: &SpaceId) -> u64;
 
+    /// A backup: the last log entry that it covers, and its file.
+    ///
+    /// # Errors
+    /// Why there is none.
+    async fn backup(&self) -> Result<(u64, std::fs::File), String>;
+
     /// The last events, and those to come. Who reads too slowly misses some.
     fn events(&self) -> (Vec<ClusterEvent>, broadcast::Receiver<ClusterEvent>);
 }

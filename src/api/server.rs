@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use rookery_proto::FILE_DESCRIPTOR_SET;
+use rookery_proto::rookery::admin::v1::backup_service_server::BackupServiceServer;
 use rookery_proto::rookery::admin::v1::cluster_service_server::ClusterServiceServer;
+use rookery_proto::rookery::admin::v1::connection_log_service_server::ConnectionLogServiceServer;
 use rookery_proto::rookery::admin::v1::node_service_server::NodeServiceServer;
 use rookery_proto::rookery::admin::v1::session_service_server::SessionServiceServer;
 use rookery_proto::rookery::admin::v1::space_service_server::SpaceServiceServer;
@@ -26,10 +28,12 @@ use tonic::transport::Server;
 
 use super::access::{AccessLayer, Caller, FindCaller};
 use super::connection::Connection;
+use super::grpc::backup::BackupApi;
 use super::grpc::broker::BrokerApi;
 use super::grpc::broker_data::BrokerDataApi;
 use super::grpc::call::Backend;
 use super::grpc::cluster::ClusterApi;
+use super::grpc::connection_log::ConnectionLogApi;
 use super::grpc::device::DeviceApi;
 use super::grpc::device_data::DeviceDataApi;
 use super::grpc::node::NodeApi;
@@ -172,6 +176,8 @@ async fn routes(backend: &Backend, limits: &ServerLimits) -> Result<Routes, Serv
         .add_service(limited!(ClusterServiceServer, ClusterApi::new(backend.clone())))
         .add_service(limited!(NodeServiceServer, NodeApi::new(backend.clone())))
         .add_service(limited!(SessionServiceServer, SessionApi::new(backend.clone())))
-        .add_service(limited!(SpaceServiceServer, SpaceApi::new(backend.clone())));
+        .add_service(limited!(SpaceServiceServer, SpaceApi::new(backend.clone())))
+        .add_service(limited!(BackupServiceServer, BackupApi::new(backend.clone())))
+        .add_service(limited!(ConnectionLogServiceServer, ConnectionLogApi::new(backend.clone())));
     Ok(routes.routes())
 }

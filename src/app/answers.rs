@@ -12,6 +12,7 @@ use rookery_proto::rookery::admin::v1::{
 use rookery_proto::rookery::node::v1::{Answer, Done, Question, answer, question};
 use tokio::time::timeout;
 
+use super::connection_log;
 use super::drain::Drain;
 use crate::actors::close::CloseReason;
 use crate::actors::environment::Environment;
@@ -35,7 +36,7 @@ const HASH_WAIT_MAX: Duration = Duration::from_secs(2);
 pub struct Answers {
     store: Arc<Store>,
     environment: Arc<Environment>,
-    drain: Drain,
+    drain: Arc<Drain>,
     started: Instant,
     /// The newest state hash; locked while the next one is computed, so that this happens once at a time.
     hash: Arc<tokio::sync::Mutex<Option<StateHash>>>,
@@ -45,7 +46,7 @@ pub struct Answers {
 
 impl Answers {
     /// For a node that has just begun to run.
-    pub fn new(store: Arc<Store>, environment: Arc<Environment>, drain: Drain) -> Self {
+    pub fn new(store: Arc<Store>, environment: Arc<Environment>, drain: Arc<Drain>) -> Self {
         let (hash, last_hash) = (Arc::default(), Arc::default());
         Self { store, environment, drain, started: clock::monotonic(), hash, last_hash }
     }
@@ -99,6 +100,10 @@ impl Answers {
             question::Question::SessionQueues(id) => {
                 let slot = self.own_slot(&id)?;
                 answer::Answer::SessionQueues(self.queues(slot).await?)
+            }
+            question::Question::ConnectionLog(request) => {
+                let found = connection_log::list(&self.environment, &request).await;
+                answer::Answer::ConnectionLog(found.map_err(|error| refused("UNAVAILABLE", error))?)
             }
             question::Question::Kick(id) => {
                 let slot = self.own_slot(&id)?;

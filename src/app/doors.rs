@@ -11,6 +11,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use super::certificates::{CertificateStanding, CertificateWatch};
 use super::operators::ClusterOperators;
 use super::publisher::MessagePath;
 use super::{StartError, descriptors, first_start, samples};
@@ -90,6 +91,9 @@ pub async fn open(
         TlsSettings { application_protocols: vec![b"h2".to_vec()], ..tls_settings.clone() };
     let tls = Arc::new(ServerTls::new(tls_settings, &identity)?);
     let api_tls = Arc::new(ServerTls::new(api_tls_settings, &identity)?);
+    let standing = Arc::new(CertificateStanding::new(&identity));
+    let listeners = vec![Arc::clone(&tls), Arc::clone(&api_tls)];
+    let watch = CertificateWatch::new(config, listeners, Arc::clone(&standing));
     let shares = descriptors::shares(config.limits.connections_max, API_CONNECTIONS_MAX);
     let limit = ConnectionLimit::new(shares.mqtt);
     let settings = |name| ListenerSettings {
@@ -126,7 +130,7 @@ pub async fn open(
     }
     if let Some(listener) = ops {
         doors.addresses.push(("ops", listener.local_addr().map_err(StartError::system("ops listener"))?));
-        let operations = Arc::new(samples::operations(parts, counters));
+        let operations = Arc::new(samples::operations(parts, counters, standing));
         let stopping = stop_signal(stopped);
         doors.others.push(service.spawn(async move {
             if let Err(error) = ops::serve(listener, operations, stopping).await {
@@ -134,6 +138,7 @@ pub async fn open(
             }
         }));
     }
+    service.spawn(watch.run());
     // Open since the storage is: peers are no clients.
     doors.addresses.extend(parts.store.peer_address().map(|address| ("peer", address)));
     Ok(doors)

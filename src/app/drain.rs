@@ -7,16 +7,17 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use crate::actors::close::CloseReason;
 use crate::actors::environment::Environment;
 use crate::actors::lane::Control;
 use crate::actors::slot::Slot;
 use crate::domain::catalog::{PageRequest, SessionFilter};
-use crate::store::{MemberRole, Store};
+use crate::store::{Member, MemberRole, Store};
 
-/// Sessions ended per second when nothing else is said.
-const SESSIONS_PER_SECOND: u32 = 500;
+/// How long a node that stops tries to hand leadership over.
+const LEADERSHIP_MAX: Duration = Duration::from_secs(3);
 
 /// Sessions are ended in steps of this length.
 const STEP: Duration = Duration::from_millis(100);
@@ -26,18 +27,20 @@ pub struct Drain {
     store: Arc<Store>,
     environment: Arc<Environment>,
     runtime: Handle,
+    /// Sessions ended per second when nothing else is said.
+    rate: u32,
     running: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Drain {
-    /// For a running node; works on `runtime`.
-    pub fn new(store: Arc<Store>, environment: Arc<Environment>, runtime: Handle) -> Self {
-        Self { store, environment, runtime, running: Mutex::default() }
+    /// For a running node; works on `runtime`, and ends `rate` sessions per second if nothing else is said.
+    pub fn new(store: Arc<Store>, environment: Arc<Environment>, runtime: Handle, rate: u32) -> Self {
+        Self { store, environment, runtime, rate, running: Mutex::default() }
     }
 
     /// Starts draining unless that is under way, and returns how many sessions are left.
     pub fn start(&self, sessions_per_second: u32) -> u64 {
-        let rate = if sessions_per_second == 0 { SESSIONS_PER_SECOND } else { sessions_per_second };
+        let rate = if sessions_per_second == 0 { self.rate } else { sessions_per_second };
         let mut running = self.running.lock();
         if running.is_none() {
             self.environment.start_draining();
@@ -48,6 +51,26 @@ impl Drain {
             }));
         }
         sessions_left(&self.environment)
+    }
+
+    /// Drains before the node stops, if there is another node for its clients to go to. Returns when no client is connected any
+    /// more, or this node has lost its cluster and can do nothing for them.
+    pub async fn finish(&self) {
+        let own_node = u64::from(own_node(&self.environment));
+        let serves = |member: &Member| member.node_id != own_node && member.epoch.is_some();
+        if !self.store.members().borrow().iter().any(serves) || !self.environment.lease.is_valid() {
+            return;
+        }
+        if let Some(running) = self.running.lock().take() {
+            running.abort();
+        }
+        self.environment.start_draining();
+        // A leader that ends costs an election; but nobody waits long for a successor.
+        let _ = timeout(LEADERSHIP_MAX, give_up_leadership(&self.store)).await;
+        tokio::select! {
+            () = end_sessions(&self.environment, self.rate) => {}
+            () = nobody_is_left(&self.environment) => {}
+        }
     }
 
     /// Serves again.
@@ -82,6 +105,14 @@ async fn give_up_leadership(store: &Store) {
             Ok(_) => return,
             Err(error) => tracing::warn!(%error, node = member.name, "leadership was not transferred"),
         }
+    }
+}
+
+/// No client is connected, or the node could not even say in the log that one has gone.
+async fn nobody_is_left(environment: &Environment) {
+    let open = || environment.lanes.iter().map(|lane| lane.counters.connections_open.get()).sum::<u64>();
+    while open() > 0 && environment.lease.is_valid() {
+        tokio::time::sleep(STEP).await;
     }
 }
 

@@ -5,6 +5,8 @@
 //! passwords.
 
 mod answers;
+mod certificates;
+mod connection_log;
 mod descriptors;
 mod doors;
 mod drain;
@@ -39,6 +41,7 @@ use crate::domain::resolve::TopicOptions;
 use crate::domain::window::WindowLimits;
 use crate::net::pki::PkiError;
 use crate::net::tls::TlsSetupError;
+use crate::observe::connection_log::ConnectionLog;
 use crate::store::{self, NodeStatus, OpenError, StoreError};
 use crate::verify::password::{PasswordVerifier, VerifierError, VerifierSettings};
 use crate::verify::throttle::{Throttle, ThrottleSettings};
@@ -96,6 +99,7 @@ impl StartError {
 pub struct Node {
     environment: Arc<Environment>,
     store: Arc<store::Store>,
+    drain: Arc<Drain>,
     doors: doors::Doors,
     arbiters: Vec<Arbiter>,
     /// Raft, storage, the API and operations.
@@ -110,6 +114,12 @@ pub struct Node {
 /// [`StartError`]; what was started is stopped again.
 pub async fn start(config: &Config) -> Result<Node, StartError> {
     let data_dir = &config.node.data_dir;
+    let cleaned = store::departure::clean(data_dir);
+    if cleaned.map_err(StartError::system(format!("data directory {}", data_dir.display())))? {
+        tracing::info!(
+            "this node has left its cluster: its data directory was emptied, and it joins as a new node"
+        );
+    }
     first_start::create_data_dir(data_dir)?;
     let service = Threads::start("service", 2)?;
     // A wave of handshakes may take every core; it is bounded elsewhere.
@@ -154,6 +164,8 @@ pub async fn start(config: &Config) -> Result<Node, StartError> {
     let verifier = Arc::new(PasswordVerifier::start(VerifierSettings::default())?);
     let throttle = Arc::new(Throttle::new(ThrottleSettings::default()));
     let authenticator = Authenticator::new(catalog.clone(), Arc::clone(&verifier), throttle);
+    let connection_log =
+        ConnectionLog::open(&data_dir.join("connections")).map_err(StartError::system("connection log"))?;
     let standing = Standing { lease: store.lease(), barrier: store.barrier() };
     let environment = Arc::new(Environment::new(
         (lanes, forwarding),
@@ -162,9 +174,17 @@ pub async fn start(config: &Config) -> Result<Node, StartError> {
         authenticator,
         settings,
         standing,
+        connection_log,
     ));
     peers.serve(&environment);
-    answer_questions(&peers, &store, &environment, &service);
+    let drain = Drain::new(
+        Arc::clone(&store),
+        Arc::clone(&environment),
+        service.handle().clone(),
+        config.node.drain_rate,
+    );
+    let drain = Arc::new(drain);
+    answer_questions(&peers, &store, &environment, &drain);
     service.spawn(Arc::clone(&environment.tenures).retry());
     service.spawn(fence::watch(Arc::clone(&environment), config.cluster.fenced_drop));
 
@@ -179,7 +199,7 @@ pub async fn start(config: &Config) -> Result<Node, StartError> {
         arbiters: &arbiters,
     };
     let doors = doors::open(config, &parts, &service, &entrance).await?;
-    Ok(Node { environment, store, doors, arbiters, service, entrance })
+    Ok(Node { environment, store, drain, doors, arbiters, service, entrance })
 }
 
 impl Node {
@@ -199,10 +219,9 @@ fn answer_questions(
     peers: &Peers,
     store: &Arc<store::Store>,
     environment: &Arc<Environment>,
-    service: &Threads,
+    drain: &Arc<Drain>,
 ) {
-    let drain = Drain::new(Arc::clone(store), Arc::clone(environment), service.handle().clone());
-    let answers = Arc::new(Answers::new(Arc::clone(store), Arc::clone(environment), drain));
+    let answers = Arc::new(Answers::new(Arc::clone(store), Arc::clone(environment), Arc::clone(drain)));
     peers.answer_by(Box::new(move |question| {
         let answers = Arc::clone(&answers);
         Box::pin(async move { answers.answer(question).await })

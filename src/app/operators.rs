@@ -108,6 +108,10 @@ impl Operators for ClusterOperators {
         Answer::decode(answer).map_err(|error| format!("the answer cannot be read: {error}"))
     }
 
+    async fn backup(&self) -> Result<(u64, std::fs::File), String> {
+        self.store.backup().await.map_err(|error| error.to_string())
+    }
+
     async fn change(&self, change: MemberChange) -> Result<(), String> {
         let changed = match change {
             MemberChange::Remove(node_id) => self.store.remove_node(node_id).await,

@@ -33,6 +33,7 @@ pub fn options(config: &Config) -> Result<Option<PeerOptions>, StartError> {
         advertise: config.cluster.advertise.clone().unwrap_or_default(),
         join: config.cluster.join.clone(),
         expect_voters: config.cluster.expect_voters,
+        voters: config.cluster.voters,
         never_votes: !config.cluster.vote,
         join_secret: join_secret(config)?,
         version: env!("CARGO_PKG_VERSION").to_owned(),

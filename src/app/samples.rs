@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::certificates::CertificateStanding;
 use super::doors::Parts;
 use crate::actors::environment::Environment;
 use crate::actors::fence;
@@ -21,7 +22,11 @@ use crate::store::{NodeState, NodeStatus};
 const LANE_SILENCE_MAX: Duration = Duration::from_secs(20);
 
 /// Everything for the operations listener.
-pub fn operations(parts: &Parts<'_>, listeners: Vec<(&'static str, Arc<ListenerCounters>)>) -> Operations {
+pub fn operations(
+    parts: &Parts<'_>,
+    listeners: Vec<(&'static str, Arc<ListenerCounters>)>,
+    certificate: Arc<CertificateStanding>,
+) -> Operations {
     let (lanes, all_lanes) = (parts.environment.lanes.clone(), parts.environment.lanes.clone());
     let forwarding = Arc::clone(&parts.environment.forwarding);
     let status = parts.store.status();
@@ -52,6 +57,11 @@ pub fn operations(parts: &Parts<'_>, listeners: Vec<(&'static str, Arc<ListenerC
                 "Messages to permanent topics that could not be stored",
                 not_stored,
             ),
+            Sample::counter(
+                "connection_log_records_lost",
+                "Records of the connection log that could not be written",
+                environment.connection_log.lost(),
+            ),
             Sample::gauge("topic_spaces", "Topic spaces in use", spaces.len() as u64),
             Sample::gauge("subscriptions", "Subscriptions of the whole cluster", subscriptions as u64),
             Sample::gauge(
@@ -77,6 +87,7 @@ pub fn operations(parts: &Parts<'_>, listeners: Vec<(&'static str, Arc<ListenerC
         Arc::new(storage),
         Arc::new(passwords),
         Arc::new(spaces),
+        Arc::new(move || certificate.samples()),
     ];
     Operations {
         metrics: Metrics::new(sources),

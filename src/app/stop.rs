@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Instant, timeout_at};
 
 use super::Node;
 use crate::actors::close::CloseReason;
@@ -53,14 +54,16 @@ impl Signals {
 }
 
 impl Node {
-    /// Stops the node. Returns whether every client was disconnected within `grace`.
+    /// Stops the node. In a cluster it is drained first. Returns whether every client was disconnected within `grace`.
     pub async fn stop(mut self, grace: Duration) -> bool {
+        let deadline = Instant::now() + grace;
         self.environment.start_draining();
         self.doors.close_mqtt();
+        let _ = timeout_at(deadline, self.drain.finish()).await;
         for lane in self.environment.lanes.iter() {
             lane.control(Control::CloseAll(CloseReason::ShuttingDown));
         }
-        let clean = tokio::time::timeout(grace, all_closed(&self.environment)).await.is_ok();
+        let clean = timeout_at(deadline, all_closed(&self.environment)).await.is_ok();
         // What they sent last, and their wills, must be with the other nodes before this one says that it has ended. One
         // that cannot be reached does not hold up the end.
         let _ = tokio::time::timeout(SENT_MAX, all_sent(&self.store)).await;

@@ -11,7 +11,9 @@
 pub mod arguments;
 pub mod client;
 pub mod commands;
+pub mod doctor;
 pub mod error;
+pub mod kubernetes;
 pub mod mqtt;
 pub mod output;
 pub mod pairs;
@@ -23,6 +25,7 @@ use clap::{Arg, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use self::arguments::ClientArguments;
 use self::arguments::admin::{OperationCommand, TokenCommand};
+use self::arguments::backup::BackupCommand;
 use self::arguments::broker::BrokerCommand;
 use self::arguments::cluster::{ClusterCommand, NodeCommand, SessionCommand, SpaceCommand};
 use self::arguments::device::DeviceCommand;
@@ -30,7 +33,7 @@ use self::arguments::mqtt::MqttCommand;
 use self::arguments::registry::RegistryCommand;
 use self::arguments::server::{DemoArguments, ServeArguments};
 use self::client::Client;
-use self::commands::Session;
+use self::commands::{Session, backup};
 use self::error::{CliError, Failure};
 
 /// A self-hosted IoT message broker: MQTT 3.1.1, registries of devices, the API of Yandex IoT Core
@@ -61,6 +64,8 @@ Everything can be tried out at once with: rookery demo";
 pub enum Command {
     Serve(Box<ServeArguments>),
     Demo(DemoArguments),
+    /// Look at this machine and its configuration: disk, limits, certificate, names. Takes the flags of `serve`
+    Doctor(Box<ServeArguments>),
     #[command(subcommand, visible_alias = "registries")]
     Registry(RegistryCommand),
     #[command(subcommand, visible_alias = "devices")]
@@ -79,6 +84,8 @@ pub enum Command {
     Session(SessionCommand),
     #[command(subcommand, visible_alias = "spaces")]
     Space(SpaceCommand),
+    #[command(subcommand, visible_alias = "backups")]
+    Backup(BackupCommand),
     #[command(subcommand)]
     Mqtt(MqttCommand),
 }
@@ -102,10 +109,11 @@ pub fn command() -> clap::Command {
 }
 
 /// Flags of [`ClientArguments`], by id, that mean nothing to a server.
-const CLIENT_FLAGS: [(&str, &str); 6] = [
+const CLIENT_FLAGS: [(&str, &str); 7] = [
     ("endpoint", "endpoint"),
     ("token_file", "token-file"),
     ("ca_file", "ca-file"),
+    ("tls_name", "tls-name"),
     ("folder_id", "folder-id"),
     ("format", "format"),
     ("retry", "retry"),
@@ -122,6 +130,7 @@ pub async fn run(cli: &Cli) -> Result<(), Failure> {
 async fn perform(cli: &Cli) -> Result<(), CliError> {
     match &cli.command {
         Command::Serve(_) | Command::Demo(_) => Ok(()),
+        Command::Doctor(arguments) => doctor::run(arguments, cli.client.format),
         Command::Mqtt(MqttCommand::Publish(arguments)) => mqtt::publish::run(&cli.client, arguments).await,
         Command::Mqtt(MqttCommand::Subscribe(arguments)) => {
             mqtt::subscribe::run(&cli.client, arguments).await
@@ -132,8 +141,11 @@ async fn perform(cli: &Cli) -> Result<(), CliError> {
         Command::Operation(command) => session(cli)?.operation(command).await,
         Command::Token(command) => session(cli)?.token(command).await,
         Command::Cluster(ClusterCommand::Recover(arguments)) => recover::run(arguments),
+        Command::Backup(BackupCommand::Create { file }) => session(cli)?.create_backup(file).await,
+        Command::Backup(BackupCommand::Verify { file }) => backup::verify(file, cli.client.format),
+        Command::Backup(BackupCommand::Restore(arguments)) => backup::restore(arguments),
         Command::Cluster(command) => session(cli)?.cluster(command).await,
-        Command::Node(command) => session(cli)?.node(command).await,
+        Command::Node(command) => session(cli)?.node(command, cli.client.data_dir.as_deref()).await,
         Command::Session(command) => session(cli)?.session(command).await,
         Command::Space(command) => session(cli)?.space(command).await,
     }

@@ -71,6 +71,8 @@ pub struct Node {
     pub connection_threads: u16,
     /// How long SIGTERM waits for connections to end. Default: 10 s.
     pub grace_period: Duration,
+    /// Sessions ended per second while the node goes out of service. Default 500.
+    pub drain_rate: u32,
 }
 
 /// Addresses; `None` = off. Port 0 takes a free port, printed at start.
@@ -100,6 +102,8 @@ pub struct Cluster {
     /// With how many voters a new cluster begins: 1, 3 or 5. Counts on the first start only. `None`: the node founds a
     /// cluster of its own if `join` is empty, and joins one that exists if not.
     pub expect_voters: Option<u8>,
+    /// How many voters the cluster makes by itself, 3 or 5; `None` = 3, or `expect_voters`. Should be equal on all nodes.
+    pub voters: Option<u8>,
     /// Whether it may become a voter. A node that may not only carries connections.
     pub vote: bool,
     /// The secret that admits nodes; without it the node makes one on its first start.

@@ -74,6 +74,7 @@ pub struct RawNode {
     pub data_dir: String,
     pub connection_threads: u16,
     pub grace_period_s: u64,
+    pub drain_rate: u32,
 }
 
 impl Default for RawNode {
@@ -83,6 +84,7 @@ impl Default for RawNode {
             data_dir: "rookery-data".into(),
             connection_threads: 0,
             grace_period_s: 10,
+            drain_rate: 500,
         }
     }
 }
@@ -116,6 +118,7 @@ pub struct RawCluster {
     pub advertise_peer: Option<String>,
     pub join: Vec<String>,
     pub expect_voters: Option<u32>,
+    pub voters: Option<u32>,
     pub vote: bool,
     pub join_secret_file: Option<String>,
     pub lease_ms: u64,
@@ -128,6 +131,7 @@ impl Default for RawCluster {
             advertise_peer: None,
             join: Vec::new(),
             expect_voters: None,
+            voters: None,
             vote: true,
             join_secret_file: None,
             lease_ms: 5000,

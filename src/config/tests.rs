@@ -92,6 +92,7 @@ fn a_cluster_is_described_by_file_or_flags() {
         ("[cluster]\njoin = [\"a:0\"]\n", "cluster.join"),
         ("[cluster]\nadvertise_peer = \"[::1:8550\"\n", "cluster.advertise_peer"),
         ("[cluster]\nlease_ms = 10\n", "cluster.lease_ms"),
+        ("[cluster]\nvoters = 4\n", "cluster.voters"),
         ("[cluster]\nvote = false\n", "cluster.vote"),
         ("[cluster]\nvote = false\njoin = [\"a:1\"]\nexpect_voters = 3\n", "cluster.vote"),
         ("[cluster]\njoin_secret_file = \"/nonexistent\"\n", "cluster.join_secret_file"),

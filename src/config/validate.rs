@@ -20,6 +20,7 @@ pub fn validate(raw: &Raw) -> Result<Config, Problems> {
             data_dir: found.path("node.data_dir", &raw.node.data_dir),
             connection_threads: connection_threads(raw.node.connection_threads),
             grace_period: Duration::from_secs(raw.node.grace_period_s),
+            drain_rate: found.drain_rate(raw.node.drain_rate),
         },
         listen: Listen {
             mqtts: found.address("listen.mqtts", &raw.listen.mqtts),
@@ -121,6 +122,14 @@ impl Found {
                 1
             }
         });
+        let voters = raw.voters.map(|voters| match voters {
+            3 => 3,
+            5 => 5,
+            other => {
+                self.add("cluster.voters", other, "must be 3 or 5");
+                3
+            }
+        });
         if !raw.vote && (join.is_empty() || expect_voters.is_some()) {
             let rule = "needs cluster.join, and cluster.expect_voters must not be set: such a node joins and founds nothing";
             self.add("cluster.vote", raw.vote, rule);
@@ -132,6 +141,7 @@ impl Found {
             advertise: raw.advertise_peer.clone(),
             join,
             expect_voters,
+            voters,
             vote: raw.vote,
             join_secret_file,
             lease: Duration::from_millis(lease),
@@ -168,6 +178,11 @@ impl Found {
             self.add(key, value, format!("must be {} to {}", range.start(), range.end()));
         }
         value
+    }
+
+    fn drain_rate(&mut self, rate: u32) -> u32 {
+        self.between("node.drain_rate", rate.into(), 1..=100_000);
+        rate
     }
 
     fn security(&mut self, raw: &Raw) -> Security {

@@ -61,13 +61,13 @@ pub async fn run(arguments: &DemoArguments) -> Result<(), DemoError> {
     let directory = tempfile::tempdir().map_err(DemoError::system("temporary directory"))?;
     let config = configuration(&directory.path().join("data"))?;
     say("Starting a node in a temporary directory …")?;
-    let node = app::start(&config).await?;
+    let node = Box::pin(app::start(&config)).await?;
     let result = tokio::select! {
         result = perform(arguments, &config, &node) => result,
         () = signals.wait() => Ok(()),
     };
     signals.end_at_once();
-    node.stop(config.node.grace_period).await;
+    Box::pin(node.stop(config.node.grace_period)).await;
     result
 }
 
@@ -110,6 +110,7 @@ fn client_arguments(config: &Config, api: SocketAddr) -> ClientArguments {
         endpoint: Some(api.to_string()),
         token_file: None,
         ca_file: None,
+        tls_name: None,
         data_dir: Some(config.node.data_dir.clone()),
         folder_id: "demo".into(),
         format: Format::Text,

@@ -1,7 +1,8 @@
-//! What the node says about itself: logs, metrics, health.
+//! What the node says about itself and its clients: logs, metrics, health.
 //!
 //! Invariant: this room knows no other; whoever has something to tell registers a source.
 
+pub mod connection_log;
 pub mod health;
 pub mod logging;
 pub mod metrics;

@@ -6,8 +6,10 @@
 //! Invariants: the storage's wire types stay in [`wire`]; nothing of Raft is visible above this room; this room knows
 //! no actor and no socket. Lock order: the catalog's lock before any lock of an [`replica::ApplyObserver`].
 
+pub mod backup;
 pub mod catalog;
 mod cluster;
+pub mod departure;
 mod duty;
 pub mod error;
 pub mod open;

@@ -83,12 +83,17 @@ impl Replica for CatalogReplica {
     }
 
     fn restore(&self, source: &mut dyn std::io::Read) -> Result<(), RestoreError> {
-        let restored = wire::read_snapshot(source).map_err(restore_error)?;
+        let restored = read_catalog(source)?;
         let mut catalog = self.catalog.write();
         *catalog = restored;
         self.observer.restored(&catalog);
         Ok(())
     }
+}
+
+/// Reads the catalog that a snapshot holds.
+pub(super) fn read_catalog(source: &mut dyn std::io::Read) -> Result<Catalog, RestoreError> {
+    wire::read_snapshot(source).map_err(restore_error)
 }
 
 fn restore_error(error: SnapshotError) -> RestoreError {

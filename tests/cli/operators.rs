@@ -206,3 +206,130 @@ fn a_lost_cluster_is_recovered_from_one_data_directory() {
 fn call_offline(arguments: &[&str]) -> Output {
     bare(arguments).output().expect("the program starts")
 }
+
+#[test]
+fn a_backup_is_complete_and_becomes_a_new_cluster() {
+    let node = Node::start(BINARY);
+    let directory = janitor::new_directory("backup-");
+    let path = |name: &str| directory.join(name).display().to_string();
+    let registry = json(&node, &["registry", "create", "kept", "--generate-password"]);
+    let (registry, password) = (id(&registry), field(&registry, "password"));
+    run(&node, &["device", "create", "pump", "--registry-id", &registry]);
+    let topic = format!("$registries/{registry}/config");
+    let login = ["-u", &registry, "--password", &password];
+    run(&node, &[&["mqtt", "publish", "-q", "1", "-t", &topic, "-m", "on"][..], &login].concat());
+
+    let created = json(&node, &["backup", "create", &path("one")]);
+    let count = |name: &str| created[name].as_u64();
+    assert_eq!([count("registries"), count("devices"), count("stored_messages")], [Some(1); 3]);
+    let again = failed(&call(&node, &["backup", "create", &path("one")]));
+    assert!(again.contains("does not exist"), "{again}");
+    let verify =
+        |file: &str| bare(&["backup", "verify", file, "--format", "json"]).output().expect("it starts");
+    assert_eq!(serde_json::from_slice::<Value>(&verify(&path("one")).stdout).expect("JSON"), created);
+
+    // A backup that was damaged anywhere is refused with a reason, and nothing is made of it.
+    let whole = std::fs::read(path("one")).expect("it was written");
+    let mut flipped = whole.clone();
+    flipped[whole.len() / 2] ^= 1;
+    for (damaged, reason) in
+        [(&whole[..whole.len() - 1], "length"), (&flipped[..], "checksum"), (b"x", "length")]
+    {
+        std::fs::write(path("damaged"), damaged).expect("it can be written");
+        let refused = failed(&verify(&path("damaged")));
+        assert!(
+            refused.contains("damaged") && (refused.contains(reason) || refused.contains("checksum")),
+            "{refused}"
+        );
+        let restored = bare(&["backup", "restore", &path("damaged"), "--to", &path("nothing")]).output();
+        failed(&restored.expect("it starts"));
+        assert!(!directory.join("nothing/raft").exists());
+    }
+
+    // Restored beside the old cluster, with the same content, and it works.
+    let restore =
+        |to: &str| bare(&["backup", "restore", &path("one"), "--to", to]).output().expect("it starts");
+    let restored = restore(&path("new"));
+    assert!(restored.status.success(), "{}", text(&restored.stderr));
+    let refused = failed(&restore(&path("new")));
+    assert!(refused.contains("must be empty"), "{refused}");
+    let token = node.data_directory().join("admin.token");
+    std::fs::copy(token, directory.join("new/admin.token")).expect("the old token counts in the new cluster");
+    let new = Node::start_in(BINARY, &directory.join("new"), &[]);
+    let cluster = |node: &Node| field(&json(node, &["cluster", "status"]), "cluster_id");
+    assert_ne!(cluster(&new), cluster(&node));
+    let second = json(&new, &["backup", "create", &path("two")]);
+    assert_eq!(second["content_hash"], created["content_hash"]);
+    run(&new, &[&["mqtt", "publish", "-q", "1", "-t", &topic, "-m", "off"][..], &login].concat());
+    run(&new, &["device", "create", "valve", "--registry-id", &registry]);
+}
+
+#[test]
+fn the_connection_log_of_an_entity_has_its_own_events_only_and_survives_a_restart() {
+    let directory = janitor::new_directory("logs-");
+    let node = Node::start_in(BINARY, &directory, &[]);
+    let watched = Watched::start(&node);
+    let topic = format!("$registries/{}/commands", watched.registry);
+    assert!(watched.publish(&node).status.success());
+    let login = ["-u", &watched.registry, "--password", "wrong"];
+    let refused = call(&node, &[&["mqtt", "publish", "-t", &topic, "-m", "x"][..], &login].concat());
+    assert!(!refused.status.success());
+    let other = id(&json(&node, &["registry", "create", "other", "--generate-password"]));
+    assert_eq!(run(&node, &["registry", "logs", &other]), "");
+
+    let has = |log: &str, part: &str| log.lines().any(|line| line.contains(part));
+    let mut log = String::new();
+    let complete =
+        |log: &str| has(log, "authentication failed: ") && has(log, "disconnected: client disconnected");
+    for _ in 0..100 {
+        log = run(&node, &["registry", "logs", "watched"]);
+        if complete(&log) {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    assert!(complete(&log), "{log}");
+    let first = log.lines().next().expect("there is a line");
+    let (at, message) = first.split_once("     ").expect("five spaces");
+    assert!(at.len() == 19 && at.as_bytes()[10] == b' ', "{at}");
+    let login = format!("connected, login: \"{}\", address: \"127.0.0.1:", watched.registry);
+    assert!(message.starts_with(&login), "{message}");
+
+    let warnings = json(&node, &["registry", "logs", "watched", "--levels", "warn", "--since", "1h"]);
+    let warnings = warnings.as_array().expect("a list");
+    assert!(warnings.iter().all(|record| record["level"] == "WARN") && !warnings.is_empty());
+    assert_eq!(run(&node, &["registry", "logs", "watched", "--until", "1d"]), "");
+    let wrong = failed(&call(&node, &["registry", "logs", "watched", "--since", "yesterday"]));
+    assert!(wrong.contains("--since"), "{wrong}");
+
+    node.terminate();
+    node.wait();
+    let node = Node::start_in(BINARY, &directory, &[]);
+    let after = run(&node, &["registry", "logs", "watched"]);
+    assert!(after.starts_with(&log), "{after}");
+}
+
+#[test]
+fn the_doctor_looks_at_the_machine_and_finds_what_is_wrong() {
+    let directory = janitor::new_directory("doctor-").display().to_string();
+    let doctor = |more: &[&str]| {
+        let arguments = [&["doctor", "--data-dir", &directory, "--format", "json"][..], more].concat();
+        bare(&arguments).output().expect("it starts")
+    };
+    let well = doctor(&[]);
+    assert!(well.status.success(), "{}", text(&well.stderr));
+    let findings: Value = serde_json::from_slice(&well.stdout).expect("JSON");
+    let names: Vec<&str> =
+        findings.as_array().unwrap().iter().map(|it| it["name"].as_str().unwrap()).collect();
+    let expected =
+        ["configuration", "descriptors", "data directory", "disk space", "disk sync", "certificate"];
+    assert_eq!(names, expected);
+
+    let ill = doctor(&["--join", "nowhere.invalid:8550"]);
+    assert_eq!(ill.status.code(), Some(1));
+    let complaint = text(&ill.stderr);
+    assert!(complaint.contains("1 of 7 checks found a problem"), "{complaint}");
+    assert!(text(&ill.stdout).contains("nowhere.invalid"));
+    let wrong = doctor(&["--mqtts", "nonsense"]);
+    assert!(text(&wrong.stdout).contains("listen.mqtts") && !wrong.status.success());
+}

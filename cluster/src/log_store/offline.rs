@@ -1,4 +1,4 @@
-//! The log of a node that does not run: read, and extended once. For recovery.
+//! The log of a node that does not run: read, and begun or extended once. For recovery.
 
 use std::path::{Path, PathBuf};
 
@@ -60,6 +60,13 @@ impl OfflineLog {
             next += entries.len() as u64;
         }
         Ok(())
+    }
+
+    /// Lets an empty log begin behind an entry that a snapshot covers. On disk when this returns.
+    pub(crate) fn begin_after(self, covered: &LogId) -> Result<(), StartError> {
+        let mut group = self.database.group();
+        group.put_purged(covered);
+        group.commit().map_err(|error| self.failed(&error))
     }
 
     /// Appends entries and replaces the vote, both or neither. On disk when this returns.

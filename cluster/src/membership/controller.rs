@@ -7,7 +7,6 @@ use rookery_proto::rookery::cluster::v1::SetAddress;
 use rookery_proto::rookery::cluster::v1::change_request::Change;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::rules::voters_wanted;
 use super::service::Router;
 use crate::raft::Peer;
 
@@ -18,9 +17,9 @@ const RETRY: Duration = Duration::from_secs(1);
 /// An error that persists is logged this often.
 const REPORT: Duration = Duration::from_secs(10);
 
-/// Runs until it is aborted, or the node was removed. `me` is what the node was started with.
-pub(crate) async fn run(router: Router, me: Peer, expect_voters: Option<u8>) {
-    let wanted = voters_wanted(expect_voters);
+/// Runs until it is aborted, or the node was removed. `me` is what the node was started with; there are to be `wanted`
+/// voters, as far as there are nodes.
+pub(crate) async fn run(router: Router, me: Peer, wanted: usize) {
     let mut problems = Problems::default();
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -52,7 +52,8 @@ pub(crate) struct Part {
     dialer: Dialer,
     router: Router,
     me: Label,
-    expect_voters: Option<u8>,
+    /// Voters that the cluster makes by itself.
+    voters_wanted: usize,
     never_votes: bool,
     version: String,
 }
@@ -84,8 +85,9 @@ impl Part {
         );
         let router = Router::new(Arc::new(Changer::new(context)));
         introducer.set_host(Arc::new(router.clone()));
-        let PeerSettings { expect_voters, never_votes, ref version, .. } = *settings;
-        Part { introducer, dialer, router, me, expect_voters, never_votes, version: version.clone() }
+        let PeerSettings { expect_voters, voters, never_votes, ref version, .. } = *settings;
+        let voters_wanted = rules::voters_wanted(expect_voters, voters);
+        Part { introducer, dialer, router, me, voters_wanted, never_votes, version: version.clone() }
     }
 
     /// Adds the services of this part to those of the peer listener.
@@ -108,7 +110,7 @@ impl Part {
             address: self.me.address.clone(),
             never_votes: self.never_votes,
         };
-        controller::run(self.router.clone(), me, self.expect_voters)
+        controller::run(self.router.clone(), me, self.voters_wanted)
     }
 
     /// Takes changes that operators ask for.

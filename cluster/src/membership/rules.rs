@@ -185,18 +185,21 @@ impl Situation {
         }
     }
 
-    /// The learner that becomes a voter next by itself, if there are fewer than `wanted`.
+    /// The learner that becomes a voter next by itself, if there are fewer than `wanted`. Beyond three voters there are none
+    /// for an even number of them, which survives no more losses than one fewer.
     pub(crate) fn next_promotion(&self, wanted: usize) -> Option<u64> {
-        if self.voters.len() >= wanted.min(VOTERS_MAX) {
-            return None;
-        }
-        self.learners.iter().copied().find(|node_id| self.promotion(*node_id).is_ok())
+        let fit: Vec<u64> =
+            self.learners.iter().copied().filter(|node_id| self.promotion(*node_id).is_ok()).collect();
+        let possible = wanted.min(VOTERS_MAX).min(self.voters.len() + fit.len());
+        let target =
+            if possible > VOTERS_WANTED && possible.is_multiple_of(2) { possible - 1 } else { possible };
+        fit.first().copied().filter(|_| self.voters.len() < target)
     }
 }
 
-/// The number of voters that a cluster makes by itself.
-pub(crate) fn voters_wanted(expect_voters: Option<u8>) -> usize {
-    usize::from(expect_voters.unwrap_or_default()).max(VOTERS_WANTED)
+/// The number of voters that a cluster makes by itself: with how many it begins, or as many as it was told to have.
+pub(crate) fn voters_wanted(expect_voters: Option<u8>, voters: Option<u8>) -> usize {
+    usize::from(expect_voters.max(voters).unwrap_or_default()).max(VOTERS_WANTED)
 }
 
 #[cfg(test)]
@@ -274,13 +277,18 @@ mod tests {
         assert_eq!(situation(&[1], &[2, 3], &[1, 2, 3]).next_promotion(3), Some(2));
         assert_eq!(situation(&[1], &[2, 3], &[1, 3]).next_promotion(3), Some(3), "2 is not there");
         assert_eq!(situation(&[1, 2, 3], &[4], &[1, 2, 3, 4]).next_promotion(3), None);
-        assert_eq!(situation(&[1, 2, 3], &[4], &[1, 2, 3, 4]).next_promotion(5), Some(4));
+        assert_eq!(situation(&[1, 2, 3], &[4], &[1, 2, 3, 4]).next_promotion(5), None, "four are no better");
+        assert_eq!(situation(&[1, 2, 3], &[4, 5], &[1, 2, 3, 4]).next_promotion(5), None, "5 is not there");
+        assert_eq!(situation(&[1, 2, 3], &[4, 5], &[1, 2, 3, 4, 5]).next_promotion(5), Some(4));
+        assert_eq!(situation(&[1, 2, 3, 4], &[5], &[1, 2, 3, 4, 5]).next_promotion(5), Some(5));
+        assert_eq!(situation(&[1, 2], &[3, 4, 5], &[1, 2, 3, 4]).next_promotion(5), Some(3));
         let mut removed = situation(&[1], &[2], &[1, 2]);
         removed.removed.insert(2);
         assert_eq!(removed.next_promotion(3), None);
         let no_quorum = situation(&[1, 2], &[3], &[1, 3]);
         assert_eq!(no_quorum.next_promotion(3), None, "it could not be committed");
-        assert_eq!((voters_wanted(None), voters_wanted(Some(1)), voters_wanted(Some(5))), (3, 3, 5));
+        assert_eq!((voters_wanted(None, None), voters_wanted(Some(1), None)), (3, 3));
+        assert_eq!((voters_wanted(Some(5), None), voters_wanted(Some(3), Some(5))), (5, 5));
     }
 
     #[test]

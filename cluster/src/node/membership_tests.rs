@@ -42,6 +42,7 @@ fn settings(listener: std::net::TcpListener, join: &[String], expect_voters: Opt
         advertise: String::new(),
         join: join.to_vec(),
         expect_voters,
+        voters: None,
         never_votes: false,
         join_secret: Zeroizing::new(b"the secret of the tests".to_vec()),
         version: "test".to_owned(),

@@ -136,6 +136,7 @@ pub(super) fn peers(address: &str) -> PeerOptions {
         advertise: String::new(),
         join: Vec::new(),
         expect_voters: None,
+        voters: None,
         never_votes: false,
         join_secret: Zeroizing::new(b"0123456789abcdef".to_vec()),
         version: "test".to_owned(),

@@ -241,7 +241,8 @@ impl Handler<Subscribed> for ConnectionActor {
 
     fn handle(&mut self, message: Subscribed, _context: &mut Self::Context) {
         if let Phase::Live(session) = &mut self.phase {
-            session.subscribed(&mut lane::current().borrow_mut(), self.slot, &message);
+            let log = &self.environment.connection_log;
+            session.subscribed(&mut lane::current().borrow_mut(), log, self.slot, &message);
             self.resume();
         }
     }

@@ -21,6 +21,7 @@ use crate::actors::slot::Slot;
 use crate::mqtt::packet::subscribe::{SubackCode, SubscribeRef, encode_suback};
 use crate::mqtt::packet::unsubscribe::{UnsubscribeRef, encode_unsuback};
 use crate::mqtt::qos::{PacketIdentifier, QoS};
+use crate::observe::connection_log::ConnectionLog;
 
 impl Session {
     pub(super) fn subscribe(
@@ -71,7 +72,13 @@ impl Session {
     }
 
     /// The registry actor has decided on a SUBSCRIBE.
-    pub(super) fn subscribed(&mut self, lane: &mut LaneState, slot: Slot, message: &Subscribed) {
+    pub(super) fn subscribed(
+        &mut self,
+        lane: &mut LaneState,
+        connection_log: &ConnectionLog,
+        slot: Slot,
+        message: &Subscribed,
+    ) {
         let refused: Vec<&str> = message
             .requests
             .iter()
@@ -81,13 +88,13 @@ impl Session {
             .collect();
         if !refused.is_empty() {
             lane.handle().counters.filters_refused.add(refused.len() as u64);
-            log::subscriptions_refused(&self.identity, &self.client_id, &refused);
+            log::subscriptions_refused(connection_log, &self.identity, &refused);
         }
         send_suback(lane, slot, message.packet_identifier, message.codes.iter().copied());
         let left_out = lane.send_stored(slot, &message.stored);
         if left_out > 0 {
             lane.handle().counters.stored_messages_left_out.add(left_out as u64);
-            log::stored_messages_left_out(&self.identity, &self.client_id, left_out);
+            log::stored_messages_left_out(connection_log, &self.identity, left_out);
         }
         lane.release(slot);
     }

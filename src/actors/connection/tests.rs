@@ -36,6 +36,7 @@ use crate::mqtt::packet::connect::{ConnectRef, WillRef};
 use crate::mqtt::packet::publish::PublishRef;
 use crate::mqtt::packet::subscribe::SubscribeRequest;
 use crate::mqtt::qos::{PacketIdentifier, QoS};
+use crate::observe::connection_log::ConnectionLog;
 use crate::store::{self, StoreOptions};
 use crate::verify::password::{PasswordVerifier, VerifierSettings};
 use crate::verify::pool::PoolSettings;
@@ -119,6 +120,7 @@ impl World {
             authenticator,
             settings,
             standing,
+            ConnectionLog::default(),
         ));
         let peers = Peers::new(Arc::clone(&environment.lanes), Arc::clone(&environment.forwarding));
         peers.serve(&environment);

@@ -4,6 +4,7 @@ use clap::Subcommand;
 
 use super::LimitArgument;
 use super::credential::{CertificateCommand, PasswordCommand};
+use super::logs::LogsArguments;
 use super::registry::{ChangeLabels, CreateResource, TargetsAndWait, UpdateResource};
 use super::target::{BrokerOwner, Targets};
 
@@ -20,6 +21,9 @@ pub enum BrokerCommand {
     Get(Targets),
     /// List brokers
     List(LimitArgument),
+    /// Show what happened to the connections of a broker
+    #[command(visible_alias = "log")]
+    Logs(LogsArguments),
     /// Delete brokers
     Delete(TargetsAndWait),
     /// Add labels, or change the values of existing ones

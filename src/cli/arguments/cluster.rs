@@ -78,6 +78,22 @@ pub enum NodeCommand {
         #[arg(long, default_value_t = 120, value_name = "SECONDS")]
         timeout: u64,
     },
+    /// Drain a node and remove it from its cluster, for good; its data directory is marked, so that its next start joins anew
+    #[command(
+        after_help = "On the node's own machine, with its --data-dir; it goes on running and serves nobody. Kubernetes \
+        calls this with --if-scaled-down before it ends a pod."
+    )]
+    Leave {
+        /// Sessions ended per second
+        #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        rate: u32,
+        /// Give up after so many seconds
+        #[arg(long, default_value_t = 120, value_name = "SECONDS")]
+        timeout: u64,
+        /// Leave only if the StatefulSet of this pod is to have fewer replicas; otherwise drain
+        #[arg(long)]
+        if_scaled_down: bool,
+    },
     /// Put a drained node back into service
     Undrain(OptionalNode),
     /// Make a snapshot of the replicated state on the node's disk

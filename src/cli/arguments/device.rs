@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand};
 
 use super::credential::{CertificateCommand, NewCredentials, PasswordCommand};
+use super::logs::LogsArguments;
 use super::target::{DeviceOwner, RegistryOwner, Target, Targets};
 use super::{AsyncArgument, LimitArgument};
 use crate::cli::arguments::registry::TargetsAndWait;
@@ -28,6 +29,9 @@ pub enum DeviceCommand {
         #[command(flatten)]
         limit: LimitArgument,
     },
+    /// Show what happened to the connections of a device
+    #[command(visible_alias = "log")]
+    Logs(LogsArguments),
     /// Delete devices
     Delete(TargetsAndWait),
     /// Add topic aliases, or change the prefixes of existing ones

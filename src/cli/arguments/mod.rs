@@ -6,10 +6,12 @@
 #![allow(missing_docs, reason = "groups of flags are documented at their types")]
 
 pub mod admin;
+pub mod backup;
 pub mod broker;
 pub mod cluster;
 pub mod credential;
 pub mod device;
+pub mod logs;
 pub mod mqtt;
 pub mod registry;
 pub mod server;
@@ -34,6 +36,10 @@ pub struct ClientArguments {
     /// File with the CA that signed the server's certificate [default: <DATA_DIR>/pki/ca.pem]
     #[arg(long, global = true, env = "ROOKERY_CA_FILE", value_name = "PATH", hide_env_values = true)]
     pub ca_file: Option<PathBuf>,
+
+    /// Name that the server's certificate must have [default: the host of the endpoint]
+    #[arg(long, global = true, env = "ROOKERY_TLS_NAME", value_name = "NAME", hide_env_values = true)]
+    pub tls_name: Option<String>,
 
     /// Data directory of a server on this machine: token and CA are read from there
     #[arg(long, global = true, env = "ROOKERY_DATA_DIR", value_name = "DIR", hide_env_values = true)]

@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::credential::{CertificateCommand, NewCredentials, PasswordCommand};
+use super::logs::LogsArguments;
 use super::target::{RegistryOwner, Target, Targets};
 use super::{AsyncArgument, LimitArgument};
 
@@ -21,6 +22,9 @@ pub enum RegistryCommand {
     Get(Targets),
     /// List registries
     List(LimitArgument),
+    /// Show what happened to the connections of a registry
+    #[command(visible_alias = "log")]
+    Logs(LogsArguments),
     /// Delete registries that have no devices
     Delete(TargetsAndWait),
     /// Admit connections again

@@ -234,6 +234,9 @@ fn endpoint(arguments: &ClientArguments, address: &str) -> Result<Endpoint, CliE
         let pem = fs::read(&path).map_err(CliError::reading(&path))?;
         tls = tls.ca_certificate(Certificate::from_pem(pem));
     }
+    if let Some(name) = &arguments.tls_name {
+        tls = tls.domain_name(name);
+    }
     endpoint.tls_config(tls).map_err(|error| argument_error(innermost(&error)))
 }
 

@@ -19,6 +19,7 @@ impl Session {
                 let request = json!({ "folder_id": self.client.folder_id() });
                 self.list_resources(&BROKER, request, limit.limit, ID_AND_NAME).await
             }
+            BrokerCommand::Logs(arguments) => self.logs(&BROKER, arguments).await,
             BrokerCommand::Delete(arguments) => self.change_each(&BROKER, "Delete", arguments).await,
             BrokerCommand::AddLabels(arguments) => self.add_labels(&BROKER, arguments).await,
             BrokerCommand::RemoveLabels(arguments) => self.remove_labels(&BROKER, arguments).await,

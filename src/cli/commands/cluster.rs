@@ -1,10 +1,13 @@
 //! `rookery cluster` and `rookery node`.
 
+use std::path::Path;
 use std::time::Duration;
 
+use prost_reflect::DynamicMessage;
 use serde_json::json;
 
 use super::Session;
+use super::leave::Leave;
 use crate::cli::arguments::Format;
 use crate::cli::arguments::cluster::{ClusterCommand, NodeCommand, OptionalNode};
 use crate::cli::error::CliError;
@@ -121,11 +124,17 @@ impl Session {
     }
 
     /// Runs one command.
-    pub async fn node(&mut self, command: &NodeCommand) -> Result<(), CliError> {
+    pub async fn node(&mut self, command: &NodeCommand, data_dir: Option<&Path>) -> Result<(), CliError> {
         match command {
             NodeCommand::Status(node) => self.node_call("GetStatus", node).await,
             NodeCommand::Drain { node, rate, no_wait, timeout } => {
-                self.drain(node, *rate, (!no_wait).then(|| Duration::from_secs(*timeout))).await
+                let wait = (!no_wait).then(|| Duration::from_secs(*timeout));
+                let answer = self.drain(name(node), *rate, wait).await?;
+                print_facts(self.format, &answer)
+            }
+            NodeCommand::Leave { rate, timeout, if_scaled_down } => {
+                let leave = Leave { rate: *rate, limit: Duration::from_secs(*timeout), data_dir };
+                self.leave(&leave, *if_scaled_down).await
             }
             NodeCommand::Undrain(node) => self.node_call("Undrain", node).await,
             NodeCommand::Snapshot(node) => self.node_call("CreateSnapshot", node).await,
@@ -142,13 +151,14 @@ impl Session {
         print_facts(self.format, &answer)
     }
 
-    async fn drain(
+    /// Drains a node, and waits until no session is left if told to.
+    pub(super) async fn drain(
         &mut self,
-        node: &OptionalNode,
+        node: &str,
         rate: u32,
         wait: Option<Duration>,
-    ) -> Result<(), CliError> {
-        let request = json!({ "node": name(node), "sessions_per_second": rate });
+    ) -> Result<DynamicMessage, CliError> {
+        let request = json!({ "node": node, "sessions_per_second": rate });
         let begun = clock::monotonic();
         loop {
             let answer = self.client.call(NODE, "Drain", request.clone()).await?;
@@ -165,7 +175,7 @@ impl Session {
                         "{left} sessions are left; the node goes on draining"
                     )));
                 }
-                _ => return print_facts(self.format, &answer),
+                _ => return Ok(answer),
             }
         }
     }

@@ -23,6 +23,7 @@ impl Session {
             DeviceCommand::Update(arguments) => self.update_device(arguments).await,
             DeviceCommand::Get(targets) => self.get(&DEVICE, targets).await,
             DeviceCommand::List { registry, limit } => self.list_devices(registry, limit.limit).await,
+            DeviceCommand::Logs(arguments) => self.logs(&DEVICE, arguments).await,
             DeviceCommand::Delete(arguments) => self.change_each(&DEVICE, "Delete", arguments).await,
             DeviceCommand::AddTopicAliases(arguments) => {
                 let added = pairs::parse(ALIASES, &arguments.topic_aliases)?;

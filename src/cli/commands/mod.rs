@@ -1,13 +1,16 @@
 //! What each command does: requests to the API, and its answers printed.
 
 pub mod admin;
+pub mod backup;
 pub mod broker;
 pub mod change;
 pub mod cluster;
 pub mod credential;
 pub mod device;
 pub mod export;
-pub mod list;
+mod leave;
+mod list;
+mod logs;
 pub mod registry;
 pub mod session;
 

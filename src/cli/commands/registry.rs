@@ -27,6 +27,7 @@ impl Session {
                 let request = json!({ "folder_id": self.client.folder_id() });
                 self.list_resources(&REGISTRY, request, limit.limit, &[ID, NAME, STATUS]).await
             }
+            RegistryCommand::Logs(arguments) => self.logs(&REGISTRY, arguments).await,
             RegistryCommand::Delete(arguments) => self.change_each(&REGISTRY, "Delete", arguments).await,
             RegistryCommand::Enable(arguments) => self.change_each(&REGISTRY, "Enable", arguments).await,
             RegistryCommand::Disable(arguments) => self.change_each(&REGISTRY, "Disable", arguments).await,

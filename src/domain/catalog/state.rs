@@ -111,6 +111,12 @@ impl Catalog {
         &self.limits
     }
 
+    /// The same without sessions and the nodes that hold them: what outlives its cluster.
+    #[must_use]
+    pub fn without_sessions(&self) -> Self {
+        Self { sessions: Sessions::default(), ..self.clone() }
+    }
+
     /// Who logs in with this id, if anyone (U-D2, U-A7).
     pub fn principal(&self, id: &str) -> Option<Principal> {
         if let Some(device) = self.devices.get(id) {

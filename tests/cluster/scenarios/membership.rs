@@ -53,6 +53,37 @@ fn nodes_join_are_promoted_lead_and_are_removed() {
     });
 }
 
+#[test]
+fn a_cluster_grows_to_five_voters_and_back_and_who_left_joins_anew() {
+    let environment = vec![("ROOKERY_CLUSTER__VOTERS".to_owned(), "5".to_owned())];
+    on_own_nodes(Options { environment, ..Options::three(Way::of_choice()) }, |cluster| {
+        let fourth = join(cluster);
+        assert_eq!(role(cluster, fourth).as_deref(), Some("learner"), "four voters are no better than three");
+        let fifth = join(cluster);
+        for node in [fourth, fifth] {
+            cluster.wait_until("all five vote", || role(cluster, node).as_deref() == Some("voter"));
+        }
+        // The leader is among those that go.
+        cluster.run(0, &["cluster", "transfer-leader", &name(fifth)]);
+        let id = node_id(cluster, fifth);
+        for node in [fifth, fourth] {
+            let data_dir = cluster.node(node).data_directory().display().to_string();
+            cluster.run(node, &["node", "leave", "--data-dir", &data_dir]);
+            cluster.wait_until("it is gone", || role(cluster, node).is_none());
+        }
+        for node in 0..3 {
+            cluster.wait_until_ready(node);
+            assert_eq!(role(cluster, node).as_deref(), Some("voter"));
+        }
+        cluster.stop(fifth);
+        cluster.restart(fifth);
+        cluster.wait_until_ready(fifth);
+        assert_eq!(role(cluster, fifth).as_deref(), Some("learner"));
+        assert_ne!(node_id(cluster, fifth), id, "a new node in all but its name");
+        run(async { Site::create_at(cluster, fifth).await.is_whole().await });
+    });
+}
+
 /// Whether a node serves, as the log says.
 fn is_registered(cluster: &Cluster, asked: usize, node: usize) -> bool {
     let printed = cluster.run(asked, &["cluster", "members", "--format", "json"]);
@@ -79,4 +110,9 @@ fn join(cluster: &Cluster) -> usize {
 fn role(cluster: &Cluster, node: usize) -> Option<String> {
     let status = cluster.status(0).ok()?;
     status.node(&name(node)).map(|row| row.role.clone())
+}
+
+fn node_id(cluster: &Cluster, node: usize) -> Option<u64> {
+    let status = cluster.status(0).ok()?;
+    status.node(&name(node)).map(|row| row.id)
 }

@@ -25,6 +25,7 @@ use rookery::domain::resolve::{self, TopicOptions};
 use rookery::domain::session::SessionId;
 use rookery::domain::window::WindowLimits;
 use rookery::mqtt::qos::QoS;
+use rookery::observe::connection_log::ConnectionLog;
 use rookery::store::{self, StoreOptions};
 use rookery::verify::password::{PasswordVerifier, VerifierSettings};
 use rookery::verify::throttle::{Throttle, ThrottleSettings};
@@ -99,6 +100,7 @@ impl World {
             authenticator,
             settings(),
             standing,
+            ConnectionLog::default(),
         ));
         let peers = Peers::new(Arc::clone(&environment.lanes), Arc::clone(&environment.forwarding));
         peers.serve(&environment);
