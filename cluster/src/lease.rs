@@ -45,6 +45,9 @@ pub enum Standing {
     },
 }
 
+/// Why a node is fenced that was removed from its cluster: it will never serve again.
+pub const REMOVED: &str = "this node was removed from the cluster";
+
 /// Nanoseconds of a clock that never goes back, counts while the process is stopped and while the machine sleeps, and
 /// means nothing on another machine.
 #[must_use]

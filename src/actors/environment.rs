@@ -13,6 +13,7 @@ use super::lane::Lanes;
 use super::tenure::Tenures;
 use crate::domain::resolve::TopicOptions;
 use crate::observe::connection_log::ConnectionLog;
+use crate::observe::histogram::Histogram;
 use crate::store::catalog::CatalogHandle;
 
 /// Settings of the message path, from the configuration.
@@ -65,6 +66,8 @@ pub struct Environment {
     pub barrier: Barrier,
     /// The beginning and end of sessions in the log.
     pub tenures: Arc<Tenures>,
+    /// From SUBSCRIBE to SUBACK.
+    pub subscribe_times: Histogram,
     /// What happens to connections, for the owners of their entities.
     pub connection_log: ConnectionLog,
     /// Messages to permanent topics that could not be stored; rare, and counted on any thread.
@@ -96,6 +99,7 @@ impl Environment {
             barrier,
             tenures,
             connection_log,
+            subscribe_times: Histogram::default(),
             messages_not_stored: AtomicU64::new(0),
             draining: AtomicBool::new(false),
         }

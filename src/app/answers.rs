@@ -177,6 +177,7 @@ impl Answers {
             disk_reserve_bytes: status.disk_reserve_bytes,
             log_filter: logging::filter(),
             links: self.links(status.node_id),
+            removed: !serving && self.why_fenced() == crate::store::REMOVED,
         }
     }
 

@@ -15,16 +15,22 @@ use crate::config::Config;
 use crate::domain::catalog::Catalog;
 use crate::domain::token::TokenHash;
 use crate::net::pki::{self, PkiError, ServerIdentity, ServerNames};
-use crate::store::{CatalogHandle, STORAGE_DIRECTORY, StoreError, fresh_id};
+use crate::store::{CatalogHandle, STORAGE_DIRECTORY, StoreError, departure, fresh_id};
 
 /// The file that holds the administrator's token, in the data directory.
 pub const ADMIN_TOKEN_FILE: &str = "admin.token";
 
-/// Creates the data directory and the storage in it, both for their owner only. The storage keeps hashes of credentials
+/// Empties the storage of a node that has left its cluster, and creates what is missing: the data directory and the storage
+/// in it, both for their owner only. The storage keeps hashes of credentials
 /// and stored messages, so it is closed to others even if the operator opened the directory around it.
-pub fn create_data_dir(path: &Path) -> Result<(), StartError> {
+pub fn prepare_data_dir(path: &Path) -> Result<(), StartError> {
     let storage = path.join(STORAGE_DIRECTORY);
     let create = || {
+        if departure::clean(path)? {
+            tracing::info!(
+                "this node has left its cluster: its storage was emptied, and it joins as a new node"
+            );
+        }
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&storage)?;
         fs::set_permissions(&storage, fs::Permissions::from_mode(0o700))
     };

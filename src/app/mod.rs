@@ -114,13 +114,7 @@ pub struct Node {
 /// [`StartError`]; what was started is stopped again.
 pub async fn start(config: &Config) -> Result<Node, StartError> {
     let data_dir = &config.node.data_dir;
-    let cleaned = store::departure::clean(data_dir);
-    if cleaned.map_err(StartError::system(format!("data directory {}", data_dir.display())))? {
-        tracing::info!(
-            "this node has left its cluster: its data directory was emptied, and it joins as a new node"
-        );
-    }
-    first_start::create_data_dir(data_dir)?;
+    first_start::prepare_data_dir(data_dir)?;
     let service = Threads::start("service", 2)?;
     // A wave of handshakes may take every core; it is bounded elsewhere.
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -141,16 +135,12 @@ pub async fn start(config: &Config) -> Result<Node, StartError> {
         topics: settings.topics,
     };
 
-    let mut options =
-        store::StoreOptions::new(data_dir.join(store::STORAGE_DIRECTORY), config.node.name.clone());
-    options.limits = config.quotas.clone();
-    options.node.peers = peers::options(config)?;
     let peers = Arc::new(Peers::new(lanes.clone(), Arc::clone(&forwarding)));
     let service_of_peers = Arc::<Peers>::clone(&peers);
-    let opening = service.spawn(store::open(options, Arc::new(observer), effects, service_of_peers));
-    let store =
-        opening.await.map_err(std::io::Error::other).map_err(StartError::system("storage task"))??;
-    let store = Arc::new(store);
+    let opening =
+        service.spawn(store::open(store_options(config)?, Arc::new(observer), effects, service_of_peers));
+    let opened = opening.await.map_err(std::io::Error::other).map_err(StartError::system("storage task"))?;
+    let store = Arc::new(opened?);
     forwarding.connect(store.links());
     learn_own_node(own_node.clone(), store.status(), &service);
     let catalog = store.catalog();
@@ -177,12 +167,8 @@ pub async fn start(config: &Config) -> Result<Node, StartError> {
         connection_log,
     ));
     peers.serve(&environment);
-    let drain = Drain::new(
-        Arc::clone(&store),
-        Arc::clone(&environment),
-        service.handle().clone(),
-        config.node.drain_rate,
-    );
+    let runtime = service.handle().clone();
+    let drain = Drain::new(Arc::clone(&store), Arc::clone(&environment), runtime, config.node.drain_rate);
     let drain = Arc::new(drain);
     answer_questions(&peers, &store, &environment, &drain);
     service.spawn(Arc::clone(&environment.tenures).retry());
@@ -212,6 +198,14 @@ impl Node {
     pub fn environment(&self) -> &Arc<Environment> {
         &self.environment
     }
+}
+
+fn store_options(config: &Config) -> Result<store::StoreOptions, StartError> {
+    let path = config.node.data_dir.join(store::STORAGE_DIRECTORY);
+    let mut options = store::StoreOptions::new(path, config.node.name.clone());
+    options.limits = config.quotas.clone();
+    options.node.peers = peers::options(config)?;
+    Ok(options)
 }
 
 /// From now on the node answers what other nodes ask on behalf of operators.

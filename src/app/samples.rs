@@ -14,9 +14,11 @@ use crate::actors::lane::counters::CounterTotals;
 use crate::clock;
 use crate::net::listener::ListenerCounters;
 use crate::observe::health::{Check, Checks};
+use crate::observe::histogram::{Distribution, Histogram};
 use crate::observe::metrics::{Metrics, Sample};
 use crate::ops::Operations;
 use crate::store::{NodeState, NodeStatus};
+use crate::verify::password::PasswordVerifier;
 
 /// A connection thread that has not moved for this long is taken for dead.
 const LANE_SILENCE_MAX: Duration = Duration::from_secs(20);
@@ -30,52 +32,11 @@ pub fn operations(
     let (lanes, all_lanes) = (parts.environment.lanes.clone(), parts.environment.lanes.clone());
     let forwarding = Arc::clone(&parts.environment.forwarding);
     let status = parts.store.status();
-    let (verifier, directory) = (Arc::clone(parts.verifier), Arc::clone(&parts.environment.directory));
+    let verifier = Arc::clone(parts.verifier);
     let storage = move || storage_samples(&status.borrow());
-    let passwords = move || {
-        vec![
-            Sample::gauge(
-                "password_checks_waiting",
-                "Password checks that wait for a thread",
-                verifier.waiting() as u64,
-            ),
-            Sample::gauge(
-                "passwords_remembered",
-                "Credentials verified of late",
-                verifier.remembered() as u64,
-            ),
-        ]
-    };
+    let passwords = move || password_samples(&verifier);
     let environment = Arc::clone(parts.environment);
-    let spaces = move || {
-        let not_stored = environment.messages_not_stored.load(Ordering::Relaxed);
-        let spaces = directory.spaces();
-        let subscriptions: usize = spaces.iter().map(|space| space.subscriptions()).sum();
-        vec![
-            Sample::counter(
-                "messages_not_stored",
-                "Messages to permanent topics that could not be stored",
-                not_stored,
-            ),
-            Sample::counter(
-                "connection_log_records_lost",
-                "Records of the connection log that could not be written",
-                environment.connection_log.lost(),
-            ),
-            Sample::gauge("topic_spaces", "Topic spaces in use", spaces.len() as u64),
-            Sample::gauge("subscriptions", "Subscriptions of the whole cluster", subscriptions as u64),
-            Sample::gauge(
-                "serving",
-                "1 while the node may serve clients",
-                u64::from(environment.lease.is_valid()),
-            ),
-            Sample::gauge(
-                "sessions_closing",
-                "Sessions that have ended and of which the log does not know it yet",
-                environment.tenures.closing_count() as u64,
-            ),
-        ]
-    };
+    let spaces = move || space_samples(&environment);
     let sources: Vec<crate::observe::metrics::Source> = vec![
         Arc::new(move || {
             let mut samples = message_samples(&lanes);
@@ -100,6 +61,53 @@ pub fn operations(
             storage_serves(parts),
         ]),
     }
+}
+
+fn password_samples(verifier: &PasswordVerifier) -> Vec<Sample> {
+    let (waiting, remembered) = (verifier.waiting() as u64, verifier.remembered() as u64);
+    vec![
+        Sample::gauge("password_checks_waiting", "Password checks that wait for a thread", waiting),
+        Sample::gauge("passwords_remembered", "Credentials verified of late", remembered),
+    ]
+}
+
+fn space_samples(environment: &Environment) -> Vec<Sample> {
+    let spaces = environment.directory.spaces();
+    let subscriptions: usize = spaces.iter().map(|space| space.subscriptions()).sum();
+    vec![
+        Sample::counter(
+            "messages_not_stored",
+            "Messages to permanent topics that could not be stored",
+            environment.messages_not_stored.load(Ordering::Relaxed),
+        ),
+        Sample::counter(
+            "connection_log_records_lost",
+            "Records of the connection log that could not be written",
+            environment.connection_log.lost(),
+        ),
+        Sample::histogram(
+            "subscribe_seconds",
+            "From SUBSCRIBE to SUBACK, which waits for all nodes",
+            environment.subscribe_times.distribution(),
+        ),
+        Sample::histogram(
+            "commit_seconds",
+            "Changes through the API, from proposal to applied",
+            environment.catalog.commit_times().distribution(),
+        ),
+        Sample::gauge("topic_spaces", "Topic spaces in use", spaces.len() as u64),
+        Sample::gauge("subscriptions", "Subscriptions of the whole cluster", subscriptions as u64),
+        Sample::gauge(
+            "serving",
+            "1 while the node may serve clients",
+            u64::from(environment.lease.is_valid()),
+        ),
+        Sample::gauge(
+            "sessions_closing",
+            "Sessions that have ended and of which the log does not know it yet",
+            environment.tenures.closing_count() as u64,
+        ),
+    ]
 }
 
 fn storage_samples(status: &NodeStatus) -> Vec<Sample> {
@@ -223,8 +231,15 @@ fn listener_samples(listeners: &[(&'static str, Arc<ListenerCounters>)]) -> Vec<
     let sum = |read: fn(&ListenerCounters) -> &std::sync::atomic::AtomicU64| {
         listeners.iter().map(|(_, counters)| read(counters).load(Ordering::Relaxed)).sum()
     };
+    let times = listeners.iter().map(|(_, counters)| counters.handshake_times.distribution());
+    let handshakes = times.reduce(Distribution::plus).unwrap_or_else(|| Histogram::default().distribution());
     let counter = Sample::counter;
     vec![
+        Sample::histogram(
+            "tls_handshake_seconds",
+            "TLS handshakes that succeeded, from accept to end",
+            handshakes,
+        ),
         counter("accept_errors", "Errors of the accept call", sum(|c| &c.accept_errors)),
         counter("connections_over_limit", "Connections closed at once: too many open", sum(|c| &c.refused)),
         counter("tls_handshakes_failed", "TLS handshakes that failed", sum(|c| &c.handshakes_failed)),

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 
 use super::Node;
 use crate::actors::close::CloseReason;
 use crate::actors::environment::Environment;
 use crate::actors::lane::Control;
+use crate::clock;
 use crate::store::Store;
 
 /// Exit code of a process that was told twice to stop.
@@ -56,7 +57,7 @@ impl Signals {
 impl Node {
     /// Stops the node. In a cluster it is drained first. Returns whether every client was disconnected within `grace`.
     pub async fn stop(mut self, grace: Duration) -> bool {
-        let deadline = Instant::now() + grace;
+        let deadline = (clock::monotonic() + grace).into();
         self.environment.start_draining();
         self.doors.close_mqtt();
         let _ = timeout_at(deadline, self.drain.finish()).await;

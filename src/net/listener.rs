@@ -23,6 +23,8 @@ use super::pending::{PendingHandshakes, Slot};
 use super::socket::{self, SocketSettings};
 use super::tls::{self, HandshakeError, ServerTls};
 use super::transport::{Socket, Transport};
+use crate::clock;
+use crate::observe::histogram::Histogram;
 
 /// First pause after an accept error that will not pass by itself (out of descriptors or memory).
 const ACCEPT_PAUSE_MIN: Duration = Duration::from_millis(10);
@@ -126,6 +128,8 @@ pub struct ListenerCounters {
     pub handshakes_evicted: AtomicU64,
     /// Handshakes that resumed an earlier session.
     pub handshakes_resumed: AtomicU64,
+    /// How long the handshakes took that succeeded, from accept to end.
+    pub handshake_times: Histogram,
 }
 
 /// A bound listener; [`Listener::run`] accepts.
@@ -267,6 +271,7 @@ impl Fresh {
 
     async fn encrypt(self, tls: Arc<ServerTls>, mut slot: Slot, listener: &'static str) {
         let peer = self.peer;
+        let begun = clock::monotonic();
         let handshake = tls::handshake(Socket::new(self.stream), &tls);
         let outcome = tokio::select! {
             outcome = handshake => outcome,
@@ -292,6 +297,7 @@ impl Fresh {
                 return;
             }
         };
+        self.counters.handshake_times.record(begun.elapsed());
         if stream.get_ref().1.handshake_kind() == Some(rustls::HandshakeKind::Resumed) {
             self.counters.handshakes_resumed.fetch_add(1, Ordering::Relaxed);
         }

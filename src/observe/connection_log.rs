@@ -247,12 +247,13 @@ mod tests {
 
     /// Reads until everything is there that was written.
     fn read(log: &ConnectionLog, query: &Query, count: usize) -> Vec<String> {
-        for _ in 0..1000 {
+        // The writer is another thread, and nothing tells when it is done; this lasts for seconds at least.
+        for _ in 0..1_000_000 {
             let found = log.read(query).unwrap();
             if found.len() >= count {
                 return found.into_iter().map(|record| record.message).collect();
             }
-            std::thread::sleep(std::time::Duration::from_millis(10));
+            std::thread::yield_now();
         }
         panic!("{count} records were written");
     }

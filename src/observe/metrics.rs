@@ -8,11 +8,13 @@ use std::sync::Arc;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
+
+use super::histogram::Distribution;
 
 /// One number.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +34,8 @@ pub enum Value {
     Counter(u64),
     /// Goes up and down.
     Gauge(u64),
+    /// How long things took.
+    Histogram(Distribution),
 }
 
 impl Sample {
@@ -43,6 +47,11 @@ impl Sample {
     /// A gauge.
     pub fn gauge(name: &'static str, help: &'static str, value: u64) -> Self {
         Self { name, help, value: Value::Gauge(value) }
+    }
+
+    /// A histogram; the name ends in `_seconds`.
+    pub fn histogram(name: &'static str, help: &'static str, value: Distribution) -> Self {
+        Self { name, help, value: Value::Histogram(value) }
     }
 }
 
@@ -88,6 +97,7 @@ impl Collector for SourceCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         for sample in (self.0)() {
             let (kind, metric): (MetricType, &dyn EncodeDyn) = match &sample.value {
+                Value::Histogram(value) => (MetricType::Histogram, value),
                 Value::Counter(value) => (MetricType::Counter, &ConstCounter::new(*value)),
                 Value::Gauge(value) => {
                     (MetricType::Gauge, &ConstGauge::new(i64::try_from(*value).unwrap_or(i64::MAX)))
@@ -104,6 +114,17 @@ trait EncodeDyn {
     fn encode_into(&self, encoder: MetricEncoder<'_>) -> Result<(), fmt::Error>;
 }
 
+impl EncodeMetric for Distribution {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), fmt::Error> {
+        let (sum, count) = (self.sum_us as f64 / 1e6, self.counts.iter().sum());
+        encoder.encode_histogram::<NoLabelSet>(sum, count, &self.buckets(), None)
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Histogram
+    }
+}
+
 impl<M: EncodeMetric> EncodeDyn for M {
     fn encode_into(&self, encoder: MetricEncoder<'_>) -> Result<(), fmt::Error> {
         self.encode(encoder)
@@ -113,6 +134,7 @@ impl<M: EncodeMetric> EncodeDyn for M {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::histogram::Histogram;
 
     #[test]
     fn samples_are_written_with_prefix_type_and_help() {
@@ -120,11 +142,20 @@ mod tests {
             vec![
                 Sample::counter("messages_received", "Messages", 3),
                 Sample::gauge("connections_open", "Open", 2),
+                Sample::histogram("commit_seconds", "Commits", {
+                    let histogram = Histogram::default();
+                    histogram.record(std::time::Duration::from_millis(2));
+                    histogram.distribution()
+                }),
             ]
         });
         let text = Metrics::new(vec![source]).encode().expect("writing to a text");
         assert!(text.contains("rookery_messages_received_total 3"), "{text}");
         assert!(text.contains("# TYPE rookery_connections_open gauge"), "{text}");
         assert!(text.contains("rookery_connections_open 2"), "{text}");
+        assert!(text.contains("rookery_commit_seconds_bucket{le=\"0.001\"} 0"), "{text}");
+        assert!(text.contains("rookery_commit_seconds_bucket{le=\"0.0025\"} 1"), "{text}");
+        assert!(text.contains("rookery_commit_seconds_bucket{le=\"+Inf\"} 1"), "{text}");
+        assert!(text.contains("rookery_commit_seconds_sum 0.002"), "{text}");
     }
 }

@@ -4,5 +4,6 @@
 
 pub mod connection_log;
 pub mod health;
+pub mod histogram;
 pub mod logging;
 pub mod metrics;

@@ -17,6 +17,7 @@ use crate::domain::catalog::{
 use crate::domain::id::{self, OperationId, TokenId};
 use crate::domain::quota::CatalogLimits;
 use crate::domain::token::{ApiToken, Role, TokenHash};
+use crate::observe::histogram::Histogram;
 
 /// Most devices in one command of monitoring data; longer lists are split. Keeps commands far below their limit.
 const LAST_SEEN_PER_COMMAND_MAX: usize = 1_000;
@@ -44,6 +45,7 @@ pub struct CatalogHandle {
     replica: Arc<CatalogReplica>,
     proposer: Proposer<CatalogReplica>,
     lease: Lease,
+    commit_times: Arc<Histogram>,
 }
 
 impl CatalogHandle {
@@ -52,7 +54,7 @@ impl CatalogHandle {
         proposer: Proposer<CatalogReplica>,
         lease: Lease,
     ) -> Self {
-        Self { replica, proposer, lease }
+        Self { replica, proposer, lease, commit_times: Arc::default() }
     }
 
     pub(super) fn proposer(&self) -> &Proposer<CatalogReplica> {
@@ -76,12 +78,19 @@ impl CatalogHandle {
         (view.applied_index(), state_hash(&view))
     }
 
+    /// How long commands took that [`Self::propose`] proposed and that were applied.
+    pub fn commit_times(&self) -> &Histogram {
+        &self.commit_times
+    }
+
     /// Proposes a command and waits until it is on disk and applied here.
     ///
     /// # Errors
     /// [`StoreError`]; the command is as good as never proposed, unless the error says that it may have applied.
     pub async fn propose(&self, command: Command) -> Result<Outcome, StoreError> {
+        let begun = clock::monotonic();
         let response = self.proposer.propose(wire::encode_command(&command)).await?;
+        self.commit_times.record(begun.elapsed());
         Ok(response?)
     }
 

@@ -22,7 +22,7 @@ pub use cluster::recover;
 pub use error::{OpenError, StoreError};
 pub use open::{STORAGE_DIRECTORY, Store, StoreOptions, open};
 pub use replica::ApplyObserver;
-pub use rookery_cluster::lease::now_ns;
+pub use rookery_cluster::lease::{REMOVED, now_ns};
 pub use rookery_cluster::{
     AskError, Barrier, BoxFuture, ClusterEvent, EffectGuard, Effects, Lease, LinkLoad, LinkSource, Links,
     Member, MemberRole, NoPeers, NodeState, NodeStatus, PeerOptions, PeerService, Standing,

@@ -4,7 +4,9 @@
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Output, Stdio};
 
+use rookery_harness::cluster::holds_within;
 use rookery_harness::node::Node;
+use rookery_harness::runtime::WAIT;
 use rookery_harness::{janitor, ops};
 use serde_json::Value;
 
@@ -278,17 +280,15 @@ fn the_connection_log_of_an_entity_has_its_own_events_only_and_survives_a_restar
     assert_eq!(run(&node, &["registry", "logs", &other]), "");
 
     let has = |log: &str, part: &str| log.lines().any(|line| line.contains(part));
-    let mut log = String::new();
     let complete =
         |log: &str| has(log, "authentication failed: ") && has(log, "disconnected: client disconnected");
-    for _ in 0..100 {
+    let mut log = String::new();
+    // The log is written beside the connections.
+    let is_written = holds_within(WAIT, || {
         log = run(&node, &["registry", "logs", "watched"]);
-        if complete(&log) {
-            break;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    }
-    assert!(complete(&log), "{log}");
+        complete(&log)
+    });
+    assert!(is_written, "{log}");
     let first = log.lines().next().expect("there is a line");
     let (at, message) = first.split_once("     ").expect("five spaces");
     assert!(at.len() == 19 && at.as_bytes()[10] == b' ', "{at}");

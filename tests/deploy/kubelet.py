@@ -9,6 +9,7 @@ machines.
 """
 
 import base64
+import ctypes
 import http.server
 import json
 import os
@@ -26,6 +27,9 @@ import yaml
 from network import Network
 
 NAMESPACE = "iot"
+
+# From <sys/prctl.h>.
+PR_SET_PDEATHSIG = 1
 
 
 class Kubelet:
@@ -237,7 +241,7 @@ class Pod:
         words = [*self.container["command"], *self.container["args"]]
         self.process = subprocess.Popen(
             self._command(words), env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            start_new_session=True)
+            start_new_session=True, preexec_fn=die_with_parent)
         log.close()
         self.kubelet.note(f"{self.name} started at {self.address}")
 
@@ -340,6 +344,11 @@ class Probe:
     @property
     def fails(self):
         return self.failures >= self.probe.get("failureThreshold", 3)
+
+
+def die_with_parent():
+    """However this program ends, it leaves no node running."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def write(path, content):

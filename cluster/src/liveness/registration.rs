@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
 use super::{Inner, Propose};
+use crate::lease::REMOVED;
 use crate::lease::now_ns;
 use crate::nodes::{Nodes, last_epoch};
 use crate::record::{RegisterNode, SystemChange};
@@ -106,7 +107,7 @@ impl Inner {
         let nodes = self.applied.nodes();
         let Some(origin) = self.applied.origin() else { return Next::Nothing };
         if nodes.is_removed(origin.node_id) {
-            self.applied.lease.explain("this node was removed from the cluster");
+            self.applied.lease.explain(REMOVED);
             return Next::Nothing;
         }
         if own.is_some() || self.is_retired() {

@@ -241,8 +241,7 @@ impl Handler<Subscribed> for ConnectionActor {
 
     fn handle(&mut self, message: Subscribed, _context: &mut Self::Context) {
         if let Phase::Live(session) = &mut self.phase {
-            let log = &self.environment.connection_log;
-            session.subscribed(&mut lane::current().borrow_mut(), log, self.slot, &message);
+            session.subscribed(&mut lane::current().borrow_mut(), &self.environment, self.slot, &message);
             self.resume();
         }
     }

@@ -11,6 +11,7 @@ use smol_str::SmolStr;
 use super::session::Session;
 use super::{ConnectionActor, Flow};
 use crate::actors::activity::Activity;
+use crate::actors::environment::Environment;
 use crate::actors::lane::frame::{OutgoingPayload, encode_acknowledged, encode_plain};
 use crate::actors::lane::{LaneState, Target};
 use crate::actors::log;
@@ -18,10 +19,10 @@ use crate::actors::post::{offer, post};
 use crate::actors::registry::{StoredDelivery, Subscribe, Subscribed, Unsubscribe, Unsubscribed};
 use crate::actors::reply::Reply;
 use crate::actors::slot::Slot;
+use crate::clock;
 use crate::mqtt::packet::subscribe::{SubackCode, SubscribeRef, encode_suback};
 use crate::mqtt::packet::unsubscribe::{UnsubscribeRef, encode_unsuback};
 use crate::mqtt::qos::{PacketIdentifier, QoS};
-use crate::observe::connection_log::ConnectionLog;
 
 impl Session {
     pub(super) fn subscribe(
@@ -41,6 +42,7 @@ impl Session {
             tenure: Arc::clone(&self.tenure),
             packet_identifier: packet.packet_identifier,
             requests,
+            at: clock::monotonic(),
             reply: Reply::new(context.address(), lane.lanes(), slot),
         };
         let Err((_, message)) = offer(&self.registry, message) else { return Flow::Pause };
@@ -75,10 +77,11 @@ impl Session {
     pub(super) fn subscribed(
         &mut self,
         lane: &mut LaneState,
-        connection_log: &ConnectionLog,
+        environment: &Environment,
         slot: Slot,
         message: &Subscribed,
     ) {
+        environment.subscribe_times.record(message.at.elapsed());
         let refused: Vec<&str> = message
             .requests
             .iter()
@@ -88,13 +91,13 @@ impl Session {
             .collect();
         if !refused.is_empty() {
             lane.handle().counters.filters_refused.add(refused.len() as u64);
-            log::subscriptions_refused(connection_log, &self.identity, &refused);
+            log::subscriptions_refused(&environment.connection_log, &self.identity, &refused);
         }
         send_suback(lane, slot, message.packet_identifier, message.codes.iter().copied());
         let left_out = lane.send_stored(slot, &message.stored);
         if left_out > 0 {
             lane.handle().counters.stored_messages_left_out.add(left_out as u64);
-            log::stored_messages_left_out(connection_log, &self.identity, left_out);
+            log::stored_messages_left_out(&environment.connection_log, &self.identity, left_out);
         }
         lane.release(slot);
     }

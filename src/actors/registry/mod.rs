@@ -10,7 +10,7 @@ mod subscriptions;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::prelude::{Actor, Addr, AsyncContext, Context, Handler, Message};
 use bytes::Bytes;
@@ -106,6 +106,8 @@ pub struct Subscribe {
     pub packet_identifier: PacketIdentifier,
     /// Filters with the QoS to grant, in the order of the packet.
     pub requests: Vec<(SmolStr, QoS)>,
+    /// When it came.
+    pub at: Instant,
     /// For [`Subscribed`].
     pub reply: Reply,
 }
@@ -122,6 +124,8 @@ pub struct Subscribed {
     pub codes: Vec<SubackCode>,
     /// What to send right after the SUBACK.
     pub stored: Vec<StoredDelivery>,
+    /// When the SUBSCRIBE came.
+    pub at: Instant,
 }
 
 /// A stored message on its way to a new subscription.

@@ -184,8 +184,8 @@ impl RegistryActor {
 }
 
 fn answer(request: Subscribe, codes: Vec<SubackCode>, stored: Vec<StoredDelivery>) {
-    let Subscribe { packet_identifier, requests, reply, .. } = request;
-    reply.send(Subscribed { packet_identifier, requests, codes, stored });
+    let Subscribe { packet_identifier, requests, at, reply, .. } = request;
+    reply.send(Subscribed { packet_identifier, requests, codes, stored, at });
 }
 
 fn finish_unsubscribe(

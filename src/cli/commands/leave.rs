@@ -43,9 +43,10 @@ impl Session {
                     false
                 }
             };
-        let status = self.client.call(NODE, "GetStatus", json!({})).await?;
-        let status = Value::facts(&status, self.format.spelling())?;
-        let node = status.text("name").to_owned();
+        let details = self.client.call(NODE, "GetStatus", json!({})).await?;
+        let details = Value::facts(&details, self.format.spelling())?;
+        let name = details.get("status").map(|status| status.text("name")).filter(|name| !name.is_empty());
+        let node = name.ok_or_else(|| CliError::Answer("a node without a name".to_owned()))?.to_owned();
         let drained = self.drain(&node, leave.rate, Some(leave.limit)).await;
         if !goes {
             return drained.map(|_| note(&format!("{node} is drained and stays a member")));
@@ -56,7 +57,11 @@ impl Session {
         loop {
             match self.client.call(CLUSTER, "RemoveMember", json!({ "node": node })).await {
                 Ok(_) => break,
-                Err(error) if begun.elapsed() < leave.limit => note(&format!("{error}; trying again")),
+                // The answer may be lost with the connection to the cluster.
+                Err(_) if self.is_removed().await => break,
+                Err(error) if may_pass(&error) && begun.elapsed() < leave.limit => {
+                    note(&format!("{error}; trying again"))
+                }
                 Err(error) => return Err(error),
             }
             tokio::time::sleep(AGAIN).await;
@@ -75,5 +80,23 @@ impl Session {
                 Ok(())
             }
         }
+    }
+}
+
+impl Session {
+    /// Whether the node knows that it was removed.
+    async fn is_removed(&mut self) -> bool {
+        let details = self.client.call(NODE, "GetStatus", json!({})).await;
+        let details = details.and_then(|details| Value::facts(&details, self.format.spelling()));
+        details.is_ok_and(|details| matches!(details.get("removed"), Some(Value::Bool(true))))
+    }
+}
+
+/// Whether the cluster may be able to remove the node a moment later: leadership may still be moving, for example.
+fn may_pass(error: &CliError) -> bool {
+    match error {
+        CliError::Refused { code, .. } => matches!(*code, "FAILED_PRECONDITION" | "UNAVAILABLE"),
+        CliError::Unreachable { .. } => true,
+        _ => false,
     }
 }
