@@ -54,7 +54,7 @@ impl Distribution {
 
     /// Upper bound in seconds and count of each bucket, the last without a bound.
     pub(super) fn buckets(&self) -> Vec<(f64, u64)> {
-        let bounds = BOUNDS_US.iter().map(|bound| *bound as f64 / 1e6).chain([f64::MAX]);
+        let bounds = BOUNDS_US.iter().map(|bound| *bound as f64 / 1e6).chain([f64::INFINITY]);
         bounds.zip(self.counts).collect()
     }
 }

@@ -123,11 +123,16 @@ impl Catalog {
 
     pub(super) fn insert_certificate(&mut self, owner: &Owner, certificate: Arc<Certificate>) {
         self.index.certificates.insert(certificate.digest, owner.clone());
-        self.credentials.entry(owner.clone()).or_default().certificates.push(certificate);
+        let certificates = &mut self.credentials.entry(owner.clone()).or_default().certificates;
+        // Most have one, and there are as many as there are devices.
+        certificates.reserve_exact(1);
+        certificates.push(certificate);
     }
 
     pub(super) fn insert_password(&mut self, owner: &Owner, password: Arc<Password>) {
-        self.credentials.entry(owner.clone()).or_default().passwords.push(password);
+        let passwords = &mut self.credentials.entry(owner.clone()).or_default().passwords;
+        passwords.reserve_exact(1);
+        passwords.push(password);
     }
 
     /// Removes everything that an entity which is going away could log in with.

@@ -55,10 +55,6 @@ impl Catalog {
         let id = SmolStr::new(device.id.as_str());
         self.index.add_name(NameScope::RegistryDevices(registry_id.clone()), &device.name, &id);
         self.replace_aliases(registry_id, &device.id, &TopicAliases::new(), &device.topic_aliases);
-        if let Some(registry) = self.registries.get(registry_id) {
-            let entry = (registry.folder_id.clone(), device.created_at, id.clone());
-            self.index.devices_by_folder.insert(entry);
-        }
         self.index.devices_by_registry.insert((registry_id.clone(), device.created_at, id));
         *self.index.device_counts.entry(registry_id.clone()).or_insert(0) += 1;
         self.devices.insert(device.id.clone(), Arc::clone(device));
@@ -107,10 +103,6 @@ impl Catalog {
         self.messages.remove_device(&registry_id, &id);
         self.monitoring.remove(&id);
         self.index.remove_name(NameScope::RegistryDevices(registry_id.clone()), &device.name);
-        if let Some(registry) = self.registries.get(&registry_id) {
-            let entry = (registry.folder_id.clone(), device.created_at, id_text.clone());
-            self.index.devices_by_folder.remove(&entry);
-        }
         self.index.devices_by_registry.remove(&(registry_id.clone(), device.created_at, id_text));
         match self.index.device_counts.get(&registry_id).copied() {
             Some(count) if count > 1 => self.index.device_counts.insert(registry_id.clone(), count - 1),

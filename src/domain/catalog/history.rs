@@ -56,7 +56,6 @@ impl Catalog {
     pub(super) fn insert_operation(&mut self, operation: &Arc<Operation>) {
         let entity = SmolStr::new(operation.metadata.listed_under().id());
         let id = SmolStr::new(operation.id.as_str());
-        *self.index.operation_counts.entry(entity.clone()).or_insert(0) += 1;
         self.index.operations_by_entity.insert((entity, operation.created_at, id));
         self.index.operations_by_time.insert((operation.created_at, operation.id.clone()));
         self.operations.insert(operation.id.clone(), Arc::clone(operation));
@@ -65,10 +64,6 @@ impl Catalog {
     fn remove_operation(&mut self, id: &OperationId) {
         let Some(operation) = self.operations.remove(id) else { return };
         let entity = SmolStr::new(operation.metadata.listed_under().id());
-        match self.index.operation_counts.get(&entity).copied() {
-            Some(count) if count > 1 => self.index.operation_counts.insert(entity.clone(), count - 1),
-            _ => self.index.operation_counts.remove(&entity),
-        };
         let entry = (entity, operation.created_at, SmolStr::new(id.as_str()));
         self.index.operations_by_entity.remove(&entry);
         self.index.operations_by_time.remove(&(operation.created_at, id.clone()));
@@ -111,14 +106,15 @@ impl Catalog {
     fn make_room_for_operation(&mut self, entity: &str) {
         let entity = SmolStr::new(entity);
         let first = (entity.clone(), Timestamp::default(), SmolStr::default());
-        for _ in 0..FORGOTTEN_PER_MUTATION_MAX {
-            let count = self.index.operation_counts.get(&entity).copied().unwrap_or_default();
-            if count < self.limits.operations_per_resource_max.max(1) {
-                break;
-            }
-            let oldest = self.index.operations_by_entity.range(first.clone()..).next().cloned();
-            let Some((_, _, oldest)) = oldest else { break };
-            self.remove_operation(&OperationId::new(oldest));
+        // Counted instead of remembered: nearly all entities are devices with one operation.
+        let held =
+            || self.index.operations_by_entity.range(first.clone()..).take_while(|held| held.0 == entity);
+        let kept = self.limits.operations_per_resource_max.max(1) - 1;
+        let surplus = usize::try_from((held().count() as u64).saturating_sub(kept)).unwrap_or(usize::MAX);
+        let oldest =
+            held().take(surplus.min(FORGOTTEN_PER_MUTATION_MAX)).map(|(_, _, id)| OperationId::new(id));
+        for oldest in oldest.collect::<Vec<_>>() {
+            self.remove_operation(&oldest);
         }
         for _ in 0..FORGOTTEN_PER_MUTATION_MAX {
             if (self.operations.len() as u64) < self.limits.operations_max.max(1) {

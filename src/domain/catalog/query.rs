@@ -1,5 +1,7 @@
 //! What can be asked of the catalog. All answers come from one state; nothing here changes it.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -139,7 +141,27 @@ impl Catalog {
 
     /// The devices of all registries of a folder, by creation time then id.
     pub fn devices_of_folder(&self, folder: &FolderId, page: &PageRequest) -> Page<Arc<Device>> {
-        list(&self.index.devices_by_folder, folder, page, |id| self.device(id))
+        // There are many devices, so they have no index by folder: the lists of its registries are merged.
+        let first = (folder.clone(), Timestamp::default(), SmolStr::default());
+        let registries =
+            self.index.registries_by_folder.range(first..).take_while(|entry| entry.0 == *folder);
+        let mut lists: Vec<_> = registries
+            .map(|(_, _, registry)| {
+                let registry = RegistryId::new(registry);
+                let from = page_start(&registry, page);
+                let entries = self.index.devices_by_registry.range((from, Bound::Unbounded));
+                entries.take_while(move |entry| entry.0 == registry).map(|(_, at, id)| (*at, id))
+            })
+            .collect();
+        let heads = lists.iter_mut().enumerate();
+        let mut heads: BinaryHeap<_> =
+            heads.filter_map(|(place, list)| Some(Reverse((list.next()?, place)))).collect();
+        let merged = std::iter::from_fn(|| {
+            let Reverse((entry, place)) = heads.pop()?;
+            heads.extend(lists[place].next().map(|next| Reverse((next, place))));
+            Some(entry)
+        });
+        collect_page(merged.filter_map(|(at, id)| Some((at, id, self.device(id)?))), page.size)
     }
 
     /// The operations of a registry, device or broker, oldest first; also after its deletion.
@@ -297,13 +319,22 @@ fn list<'a, Container: Ord + Clone, T: 'a>(
     page: &PageRequest,
     get: impl Fn(&'a str) -> Option<&'a Arc<T>>,
 ) -> Page<Arc<T>> {
-    let from = match &page.after {
-        None => Bound::Included((container.clone(), Timestamp::default(), SmolStr::default())),
-        Some(token) => Bound::Excluded((container.clone(), token.created_at, token.id.clone())),
-    };
-    let positions = listing.range((from, Bound::Unbounded)).take_while(|entry| entry.0 == *container);
+    let positions = listing
+        .range((page_start(container, page), Bound::Unbounded))
+        .take_while(|entry| entry.0 == *container);
     let resources = positions.filter_map(|(_, at, id)| Some((*at, id, get(id)?)));
     collect_page(resources, page.size)
+}
+
+/// Where a page of a container begins.
+fn page_start<Container: Clone>(
+    container: &Container,
+    page: &PageRequest,
+) -> Bound<(Container, Timestamp, SmolStr)> {
+    match &page.after {
+        None => Bound::Included((container.clone(), Timestamp::default(), SmolStr::default())),
+        Some(token) => Bound::Excluded((container.clone(), token.created_at, token.id.clone())),
+    }
 }
 
 fn collect_page<'a, T: 'a>(

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use imbl::{HashMap, OrdMap, OrdSet};
+use imbl::{OrdMap, OrdSet};
 use smol_str::SmolStr;
 
 use super::entity::{Broker, Device, Export, Owner, Registry, Resource};
@@ -77,22 +77,20 @@ impl NameScope {
 /// What is derived from the tables.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Indices {
-    pub(super) certificates: HashMap<CertificateDigest, Owner>,
+    pub(super) certificates: OrdMap<CertificateDigest, Owner>,
     pub(super) names: OrdMap<(NameScope, SmolStr), SmolStr>,
     /// Per registry: alias to device. No alias is a prefix of another in the same registry.
     pub(super) aliases: OrdMap<RegistryId, OrdMap<SmolStr, DeviceId>>,
     pub(super) registries_by_folder: Listing<FolderId>,
     pub(super) brokers_by_folder: Listing<FolderId>,
     pub(super) devices_by_registry: Listing<RegistryId>,
-    pub(super) devices_by_folder: Listing<FolderId>,
     pub(super) device_counts: OrdMap<RegistryId, u64>,
     pub(super) export_of_registry: OrdMap<RegistryId, ExportId>,
     pub(super) operations_by_entity: Listing<SmolStr>,
-    pub(super) operation_counts: OrdMap<SmolStr, u64>,
     pub(super) operations_by_time: OrdSet<(Timestamp, OperationId)>,
     pub(super) idempotency_by_time: OrdSet<(Timestamp, SmolStr, IdempotencyKey)>,
     pub(super) tokens_by_time: OrdSet<Position>,
-    pub(super) tokens_by_hash: HashMap<TokenHash, TokenId>,
+    pub(super) tokens_by_hash: OrdMap<TokenHash, TokenId>,
 }
 
 impl Catalog {
