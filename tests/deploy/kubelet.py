@@ -17,6 +17,7 @@ import re
 import signal
 import ssl
 import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -361,7 +362,7 @@ def write(path, content):
 def render(chart, namespace, values):
     """The documents that Helm makes of the chart."""
     sets = [word for value in values for word in ("--set", value)]
-    helm = os.path.join(os.path.dirname(os.path.abspath(os.sys.executable)), "helm")
+    helm = os.path.join(os.path.dirname(os.path.abspath(sys.executable)), "helm")
     done = subprocess.run(
         [helm, "template", "rookery", chart, "--namespace", namespace, *sets], capture_output=True, text=True)
     if done.returncode != 0:

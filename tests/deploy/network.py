@@ -11,7 +11,7 @@ class Network:
     """Namespaces with their bridge; `close` deletes them."""
 
     def __init__(self):
-        # 198.18.0.0/15 is reserved for tests of networks; the Rust suites take theirs from its other half.
+        # 198.18.0.0/15 is reserved for tests of networks. The other suites use it too, but not at the same time.
         base = ipaddress.ip_address("198.19.0.0") + (os.getpid() * 37 % 2048) * 32
         self.addresses = [str(base + 1 + place) for place in range(PLACES)]
         self.host = str(base + 30)

@@ -46,10 +46,8 @@ def main(binary, chart, directory, full):
         killed = [event for event in kubelet.events if "KILLED" in event or "is not alive" in event]
         assert not killed, killed
         print(f"{sum(it.acknowledged for it in devices)} acknowledged, {sum(it.connects for it in devices)} connects")
-    except BaseException:
-        print("\n".join(kubelet.events))
-        raise
     finally:
+        print("\n".join(kubelet.events))
         kubelet.close()
 
 

@@ -3,11 +3,16 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::timeout;
 use tonic::{Request, Status};
 
 use crate::pki::{PeerIdentity, SessionBinding};
+
+/// How long the connections of a node that was removed stay, for answers under way.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What decides whether a node is heard; shared by the listener, its connections and the replicated state.
 #[derive(Debug)]
@@ -96,7 +101,9 @@ impl Admission {
                 state.closed || node_id.is_some_and(|node_id| state.removed.contains(&node_id))
             };
             // The listener is gone: that is an end as well.
-            let _gone = state.wait_for(refused).await;
+            drop(state.wait_for(refused).await);
+            // Further calls are refused at once; but one that is being answered may be about this very removal.
+            drop(timeout(LAST_WORDS, state.wait_for(|state| state.closed)).await);
         }
     }
 }

@@ -129,10 +129,23 @@ impl PeerService for Echo {
     }
 }
 
+/// A listener. A port that a node had before may be taken for a moment by a connection that somebody makes.
+fn bind(address: &str) -> TcpListener {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match TcpListener::bind(address) {
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && Instant::now() < deadline => {
+                std::thread::park_timeout(Duration::from_millis(50));
+            }
+            bound => return bound.unwrap(),
+        }
+    }
+}
+
 /// Peer settings on a listener of `address`.
 pub(super) fn peers(address: &str) -> PeerOptions {
     PeerOptions {
-        listener: TcpListener::bind(address).unwrap(),
+        listener: bind(address),
         advertise: String::new(),
         join: Vec::new(),
         expect_voters: None,
