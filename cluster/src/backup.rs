@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::io::Read;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -74,7 +75,8 @@ pub fn verify(
 }
 
 /// Makes the storage directory of the only node of a new cluster out of a backup. It has what the backup has, and knows
-/// none of the nodes of the old cluster. Cut off anywhere, it leaves nothing.
+/// none of the nodes of the old cluster. Cut off anywhere, it leaves the directory as it was; what it had begun lies beside it,
+/// closed to others, and makes room for the next attempt.
 ///
 /// # Errors
 /// [`BackupError`]; the directory is as it was.
@@ -129,7 +131,9 @@ fn imitate_member(directory: &Path, backup: &Path, verified: &Verified) -> Resul
     let covered = covered.ok_or_else(|| invalid("it must cover at least one log entry".to_owned()))?;
     let members = header.membership.iter().flat_map(|membership| &membership.peers);
     let node_id = members.map(|peer| peer.node_id).min().unwrap_or(FOUNDER_NODE_ID);
-    fs::create_dir_all(directory).map_err(io_error("create", directory))?;
+    // It holds hashes of passwords and stored messages.
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
+    made.map_err(io_error("create", directory))?;
     let data_dir = DataDir::lock(directory)?;
     let guard = DiskGuard::new(Arc::new(StatvfsProbe), directory, None)
         .map_err(io_error("measure free space of", directory))?;

@@ -2,6 +2,7 @@
 //! draining it would be felt by others.
 
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Child, Output, Stdio};
 
 use rookery_harness::cluster::holds_within;
@@ -253,6 +254,8 @@ fn a_backup_is_complete_and_becomes_a_new_cluster() {
         |to: &str| bare(&["backup", "restore", &path("one"), "--to", to]).output().expect("it starts");
     let restored = restore(&path("new"));
     assert!(restored.status.success(), "{}", text(&restored.stderr));
+    let mode = std::fs::metadata(directory.join("new/raft")).expect("it was made").permissions().mode();
+    assert_eq!(mode & 0o077, 0, "closed to others");
     let refused = failed(&restore(&path("new")));
     assert!(refused.contains("must be empty"), "{refused}");
     let token = node.data_directory().join("admin.token");
