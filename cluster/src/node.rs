@@ -282,7 +282,8 @@ impl<R: Replica> Node<R> {
     pub(crate) async fn die(&self) {
         assert!(self.requests.send(Request::Die).await.is_ok(), "the node runs");
         let supervisor = self.supervisor.lock().take();
-        supervisor.expect("it dies once").await.expect("it ends");
+        let death = tokio::time::timeout(Duration::from_secs(60), supervisor.expect("it dies once"));
+        death.await.expect("it dies at once").expect("it ends");
     }
 
     /// Makes the next write to the log fail, as a broken disk would.

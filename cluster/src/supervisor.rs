@@ -488,7 +488,16 @@ async fn wait_for_shutdown(requests: &mut mpsc::Receiver<Request>) -> Option<Gen
 
 /// Drops requests that need a Raft core.
 async fn until_shutdown(requests: &mut mpsc::Receiver<Request>) {
-    while !matches!(requests.recv().await, None | Some(Request::Shutdown)) {}
+    loop {
+        match requests.recv().await {
+            None | Some(Request::Shutdown) => return,
+            Some(Request::Snapshot) => {}
+            #[cfg(test)]
+            Some(Request::Die) => return,
+            #[cfg(test)]
+            Some(Request::FailNextWrite) => {}
+        }
+    }
 }
 
 /// Commits what is queued and closes everything.

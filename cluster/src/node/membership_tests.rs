@@ -235,7 +235,12 @@ async fn a_founder_that_dies_at_once_is_joined_when_it_comes_back() {
     let b = start("b", dirs[1].path(), sockets.pop().unwrap(), &addresses, Some(3)).await;
     // The third comes late, and is the one that founds.
     let a = start("a", dirs[0].path(), sockets.pop().unwrap(), &addresses, Some(3)).await;
-    until("it has founded", || a.id() == 1).await;
+    // Its place is on disk, and it has not served yet.
+    until("it has founded", || {
+        let status = a.node.status().borrow().clone();
+        status.node_id == 1 && status.state != NodeState::Joining
+    })
+    .await;
     a.node.die().await;
     drop(a);
     let mut again = None;
