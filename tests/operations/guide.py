@@ -48,6 +48,8 @@ esac
 words=("$@"); last="${words[-1]}"; unset 'words[-1]'
 target="${last%%:*}"; mkdir -p "$MACHINES/$target/etc"
 cp "${words[@]}" "$MACHINES/$target/etc/"
+# Paths name the machine here.
+sed -i "s|$MACHINES/$NODE/|$MACHINES/$target/|g" "$MACHINES/$target/etc/"*.toml 2> /dev/null || true
 """,
     "curl": r"""
 import sys, urllib.request
@@ -99,8 +101,8 @@ class Machines:
         written = script
         script = re.sub(r"\bn([1-9]):(?=\d)", rf"{self.host}.\1:", script)
         script = script.replace("/var/lib/rookery", f"{machine}/var").replace("/etc/rookery", f"{machine}/etc")
-        script = script.replace("0.0.0.0:", f"{address}:").replace("127.0.0.1:", f"{address}:")
-        listeners = {"MQTTS": 8883, "API": 8443, "OPS": 8080}
+        script = script.replace("127.0.0.1:", f"{address}:")
+        listeners = {"MQTTS": 8883, "API": 8443, "OPS": 8080, "PEER": 8550}
         environment = {
             "PATH": f"{self.programs}:{os.environ['PATH']}",
             "HOME": str(self.directory),

@@ -79,20 +79,12 @@ impl Session {
 
     async fn cluster_status(&mut self) -> Result<(), CliError> {
         let answer = self.client.call(CLUSTER, "GetStatus", json!({})).await?;
-        if self.format != Format::Text {
-            return print_facts(self.format, &answer);
-        }
         let status = Value::facts(&answer, self.format.spelling())?;
-        let leader = match status.text("leader") {
-            "" => "none",
-            leader => leader,
-        };
-        let head = format!("cluster {}, leader {leader}\n", status.text("cluster_id"));
-        let nodes = match status.get("nodes") {
-            Some(Value::List(nodes)) => nodes.iter().map(short_hash).collect(),
-            _ => Vec::new(),
-        };
-        write(&(head + &table::to_table(NODE_COLUMNS, &nodes)))
+        match self.format {
+            Format::Text => write_status(&status)?,
+            _ => print_facts(self.format, &answer)?,
+        }
+        all_serve(&status)
     }
 
     /// A list: a table as text, an array otherwise.
@@ -183,6 +175,38 @@ impl Session {
 
 fn name(node: &OptionalNode) -> &str {
     node.node.as_deref().unwrap_or_default()
+}
+
+fn write_status(status: &Value) -> Result<(), CliError> {
+    let leader = match status.text("leader") {
+        "" => "none",
+        leader => leader,
+    };
+    let head = format!("cluster {}, leader {leader}\n", status.text("cluster_id"));
+    let nodes: Vec<_> = nodes(status).iter().map(short_hash).collect();
+    write(&(head + &table::to_table(NODE_COLUMNS, &nodes)))
+}
+
+fn nodes(status: &Value) -> &[Value] {
+    match status.get("nodes") {
+        Some(Value::List(nodes)) => nodes,
+        _ => &[],
+    }
+}
+
+/// Fails if a node does not do its part, so that scripts need not read the table.
+fn all_serve(status: &Value) -> Result<(), CliError> {
+    let is_well = |node: &&Value| matches!(node.text("state"), "leader" | "follower" | "learner" | "draining");
+    let unwell = nodes(status).iter().filter(|node| !is_well(node));
+    let mut complaints: Vec<_> =
+        unwell.map(|node| format!("{} is {}", node.text("name"), node.text("state"))).collect();
+    if status.text("leader").is_empty() {
+        complaints.push("there is no leader".to_owned());
+    }
+    match complaints.is_empty() {
+        true => Ok(()),
+        false => Err(CliError::NotDone(format!("the cluster is not healthy: {}", complaints.join(", ")))),
+    }
 }
 
 /// The row of a node with the beginning of its hash in the place of the object.
