@@ -37,7 +37,7 @@ pub struct ClientArguments {
     #[arg(long, global = true, env = "ROOKERY_CA_FILE", value_name = "PATH", hide_env_values = true)]
     pub ca_file: Option<PathBuf>,
 
-    /// Name that the server's certificate must have [default: the host of the endpoint]
+    /// Name that the server's certificate must have [default: the host that is connected to]
     #[arg(long, global = true, env = "ROOKERY_TLS_NAME", value_name = "NAME", hide_env_values = true)]
     pub tls_name: Option<String>,
 

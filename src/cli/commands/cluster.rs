@@ -196,7 +196,8 @@ fn nodes(status: &Value) -> &[Value] {
 
 /// Fails if a node does not do its part, so that scripts need not read the table.
 fn all_serve(status: &Value) -> Result<(), CliError> {
-    let is_well = |node: &&Value| matches!(node.text("state"), "leader" | "follower" | "learner" | "draining");
+    let is_well =
+        |node: &&Value| matches!(node.text("state"), "leader" | "follower" | "learner" | "draining");
     let unwell = nodes(status).iter().filter(|node| !is_well(node));
     let mut complaints: Vec<_> =
         unwell.map(|node| format!("{} is {}", node.text("name"), node.text("state"))).collect();

@@ -79,7 +79,7 @@ impl MqttSession {
             false => {
                 let config = Arc::new(tls_config(client, arguments)?);
                 let connector = tokio_rustls::TlsConnector::from(config);
-                let name = server_name(&arguments.server)?;
+                let name = server_name(client, &arguments.server)?;
                 Box::new(
                     connector.connect(name, socket).await.map_err(|error| tls_failed(arguments, &error))?,
                 )
@@ -208,7 +208,15 @@ fn password(arguments: &MqttConnection) -> Result<Option<Zeroizing<String>>, Cli
     }
 }
 
-fn server_name(server: &str) -> Result<ServerName<'static>, CliError> {
+/// What the certificate must be for: the API's and the one of this listener are the same.
+fn server_name(client: &ClientArguments, server: &str) -> Result<ServerName<'static>, CliError> {
+    if let Some(name) = &client.tls_name {
+        return ServerName::try_from(name.clone()).map_err(|_| CliError::Argument {
+            flag: "--tls-name",
+            rule: "must be a DNS name or an address".to_owned(),
+            value: name.clone(),
+        });
+    }
     let host = server.rsplit_once(':').map_or(server, |(host, _)| host);
     let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
     ServerName::try_from(host.clone()).map_err(|_| CliError::Argument {
