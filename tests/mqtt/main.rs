@@ -13,6 +13,7 @@ mod precedence;
 mod pressure;
 mod protocol;
 mod quality;
+mod renewal;
 mod revocation;
 mod secrets;
 mod sessions;

@@ -119,6 +119,19 @@ pub fn with_alternative_name() -> Certificate {
     ])
 }
 
+/// Makes an authority and a server's certificate for localhost in `directory`: `ca.pem`, `server.pem`, `server.key`.
+pub fn issue_for_server(directory: &Path) {
+    fs::create_dir_all(directory).expect("the directory is writable");
+    let key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
+    let authority = ["req", "-x509", "-subj", "/CN=Plant CA", "-keyout", "ca.key", "-out", "ca.pem"];
+    openssl(directory, &[&authority[..], &key[..]].concat());
+    let server = ["req", "-subj", "/CN=localhost", "-keyout", "server.key", "-out", "server.csr"];
+    openssl(directory, &[&server[..], &key[..]].concat());
+    fs::write(directory.join("names"), "subjectAltName=DNS:localhost,IP:127.0.0.1").expect("the directory is writable");
+    let sign = ["x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial"];
+    openssl(directory, &[&sign[..], &["-extfile", "names", "-out", "server.pem"]].concat());
+}
+
 fn request(arguments: &[&str]) -> Certificate {
     let directory = janitor::new_directory("certificate-");
     let fixed =
