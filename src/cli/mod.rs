@@ -19,6 +19,7 @@ pub mod output;
 pub mod pairs;
 pub mod recover;
 pub mod resource;
+pub mod sealed;
 pub mod secret;
 
 use clap::{Arg, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
@@ -141,8 +142,8 @@ async fn perform(cli: &Cli) -> Result<(), CliError> {
         Command::Operation(command) => session(cli)?.operation(command).await,
         Command::Token(command) => session(cli)?.token(command).await,
         Command::Cluster(ClusterCommand::Recover(arguments)) => recover::run(arguments),
-        Command::Backup(BackupCommand::Create { file }) => session(cli)?.create_backup(file).await,
-        Command::Backup(BackupCommand::Verify { file }) => backup::verify(file, cli.client.format),
+        Command::Backup(BackupCommand::Create(arguments)) => session(cli)?.create_backup(arguments).await,
+        Command::Backup(BackupCommand::Verify(arguments)) => backup::verify(arguments, cli.client.format),
         Command::Backup(BackupCommand::Restore(arguments)) => backup::restore(arguments),
         Command::Cluster(command) => session(cli)?.cluster(command).await,
         Command::Node(command) => session(cli)?.node(command, cli.client.data_dir.as_deref()).await,

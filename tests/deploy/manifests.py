@@ -27,7 +27,9 @@ VARIANTS = {
         "tls.secretName=mine", "tls.caKey=", "tls.serverName=mqtt.example.com", "secrets.existingSecret=mine",
         "settings.ROOKERY_LIMITS__CONNECTIONS_MAX=200000", "dashboard.enabled=true", "voters.persistence.storageClass=fast",
         "networkPolicy.metricsFrom[0].matchLabels.name=monitoring", "imagePullSecrets[0].name=pull",
+        "backup.enabled=true", "backup.existingClaim=mine",
     ],
+    "backups": ["backup.enabled=true", "backup.storageClass=slow", "backup.keySecret=mine", "fullnameOverride=plant"],
     "monitoring": ["serviceMonitor.enabled=true", "prometheusRule.enabled=true"],
 }
 
@@ -43,6 +45,7 @@ def main(chart, kustomize, repository):
                 for version in VERSIONS:
                     kubernetes_validate.validate(document, version, strict=True)
         pods_are_hardened(documents)
+        services_find_only_nodes(documents)
         print(f"{name}: {len(documents)} documents")
     secrets_restart_nobody(chart)
     plain_manifests_are_those_of_the_chart(kustomize)
@@ -52,9 +55,9 @@ def main(chart, kustomize, repository):
 def pods_are_hardened(documents):
     """The restricted profile of the pod security standards, and what operators rely on."""
     for document in documents:
-        if document["kind"] != "StatefulSet":
+        pod = pod_template(document)["spec"]
+        if not pod:
             continue
-        pod = document["spec"]["template"]["spec"]
         assert pod["securityContext"]["runAsNonRoot"] and not pod["enableServiceLinks"]
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         for container in pod["containers"]:
@@ -62,9 +65,27 @@ def pods_are_hardened(documents):
             assert context["readOnlyRootFilesystem"] and not context["allowPrivilegeEscalation"]
             assert context["capabilities"] == {"drop": ["ALL"]}
             assert container["resources"]["requests"] and container["resources"]["limits"]["memory"]
+        if document["kind"] != "StatefulSet":
+            continue
         hook = pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
         limit = next(int(word.removeprefix("--timeout=")) for word in hook if word.startswith("--timeout="))
         assert limit < pod["terminationGracePeriodSeconds"], "the end in order needs time as well"
+
+
+def pod_template(document):
+    spec = document.get("spec", {})
+    if document["kind"] == "CronJob":
+        spec = spec["jobTemplate"]["spec"]
+    return spec.get("template", {"spec": None})
+
+
+def services_find_only_nodes(documents):
+    """A pod that is no node must not get connections of clients."""
+    selectors = [it["spec"]["selector"] for it in documents if it["kind"] == "Service"]
+    for document in documents:
+        labels = pod_template(document).get("metadata", {}).get("labels", {})
+        is_found = [selector.items() <= labels.items() for selector in selectors]
+        assert not labels or all(is_found) == any(is_found) == (document["kind"] == "StatefulSet"), document["metadata"]
 
 
 def secrets_restart_nobody(chart):

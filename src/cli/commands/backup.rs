@@ -1,38 +1,62 @@
 //! `rookery backup`: a file that the API sends, checked here; and the directory of a node made out of one.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::Write as _;
+use std::io::{BufReader, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use prost_reflect::DynamicMessage;
 use serde_json::json;
+use zeroize::Zeroizing;
 
-use super::Session;
+use super::{Session, series};
 use crate::cli::arguments::Format;
-use crate::cli::arguments::backup::RestoreArguments;
+use crate::cli::arguments::backup::{CreateArguments, KeyArguments, RestoreArguments, VerifyArguments};
 use crate::cli::error::CliError;
 use crate::cli::output::value::Value;
 use crate::cli::output::{note, print_object};
+use crate::cli::sealed;
+use crate::clock;
 use crate::store::backup::{self, BackupContent};
+
+/// A shorter secret can be guessed.
+const SECRET_BYTES_MIN: usize = 32;
 
 const BACKUP: &str = "rookery.admin.v1.BackupService";
 
 impl Session {
+    /// Writes a backup where the arguments say.
+    pub async fn create_backup(&mut self, arguments: &CreateArguments) -> Result<(), CliError> {
+        let CreateArguments { file, directory, keep, key } = arguments;
+        match (file, directory) {
+            (Some(file), _) => self.create_backup_file(file, key).await,
+            (None, Some(directory)) => {
+                self.create_backup_file(&series::next_file(directory, clock::now()), key).await?;
+                keep.map_or(Ok(()), |keep| series::remove_oldest(directory, keep.into()))
+            }
+            (None, None) => Ok(()),
+        }
+    }
+
     /// Writes a backup to a file, which gets its name when it is complete and was checked.
-    pub async fn create_backup(&mut self, file: &Path) -> Result<(), CliError> {
+    async fn create_backup_file(&mut self, file: &Path, key: &KeyArguments) -> Result<(), CliError> {
         if file.exists() {
             let rule = "must name a file that does not exist".to_owned();
             return Err(CliError::Argument { flag: "FILE", rule, value: file.display().to_string() });
         }
-        let unfinished = Unfinished::create(file)?;
+        let secret = secret(key)?;
+        let unfinished = Unfinished::create(file, "unfinished")?;
         let mut chunks = self.client.watch(BACKUP, "Create", json!({})).await?;
         while let Some(chunk) = chunks.next().await? {
             unfinished.write(&data(&chunk)?)?;
         }
         unfinished.file.sync_all().map_err(using(&unfinished.path))?;
         let content = checked(&unfinished.path)?;
-        fs::rename(&unfinished.path, file).map_err(using(file))?;
+        let complete = match secret {
+            Some(secret) => encrypted(&secret, &unfinished, file)?,
+            None => unfinished,
+        };
+        fs::rename(&complete.path, file).map_err(using(file))?;
         print(self.format, &content)
     }
 }
@@ -41,8 +65,10 @@ impl Session {
 ///
 /// # Errors
 /// [`CliError`], which names the rule that the file breaks.
-pub fn verify(file: &Path, format: Format) -> Result<(), CliError> {
-    print(format, &checked(file)?)
+pub fn verify(arguments: &VerifyArguments, format: Format) -> Result<(), CliError> {
+    let VerifyArguments { file, key } = arguments;
+    let plain = Plain::of(file, key, file)?;
+    print(format, &checked(plain.path())?)
 }
 
 /// Makes a node's data directory out of a backup. Needs no server.
@@ -50,9 +76,10 @@ pub fn verify(file: &Path, format: Format) -> Result<(), CliError> {
 /// # Errors
 /// [`CliError`]; nothing was changed.
 pub fn restore(arguments: &RestoreArguments) -> Result<(), CliError> {
-    let RestoreArguments { file, to } = arguments;
+    let RestoreArguments { file, to, key } = arguments;
     fs::DirBuilder::new().recursive(true).mode(0o700).create(to).map_err(using(to))?;
-    let restored = backup::restore(file, to).map_err(|error| CliError::NotDone(error.to_string()))?;
+    let plain = Plain::of(file, key, &to.join("backup"))?;
+    let restored = backup::restore(plain.path(), to).map_err(|error| CliError::NotDone(error.to_string()))?;
     note(&format!(
         "the directory is a cluster of one node now: cluster {}, node {}, log index {}",
         restored.cluster_id, restored.node_id, restored.last_log_index
@@ -87,6 +114,67 @@ fn data(chunk: &DynamicMessage) -> Result<Vec<u8>, CliError> {
     bytes.map(|bytes| bytes.to_vec()).ok_or_else(|| CliError::Answer("a chunk without data".to_owned()))
 }
 
+/// A backup that can be read: the file itself, or what was encrypted in it.
+enum Plain<'file> {
+    Itself(&'file Path),
+    Decrypted(Unfinished),
+}
+
+impl<'file> Plain<'file> {
+    /// Decrypts the file if it is encrypted, to a file beside `beside`.
+    fn of(file: &'file Path, key: &KeyArguments, beside: &Path) -> Result<Self, CliError> {
+        let mut input = File::open(file).map_err(CliError::reading(file))?;
+        let mut magic = Vec::new();
+        let read = (&mut input).take(sealed::MAGIC.len() as u64).read_to_end(&mut magic);
+        read.map_err(CliError::reading(file))?;
+        let refused = |rule: &str| CliError::Argument {
+            flag: "--key-file",
+            rule: rule.to_owned(),
+            value: file.display().to_string(),
+        };
+        match (magic == sealed::MAGIC, secret(key)?) {
+            (false, None) => Ok(Self::Itself(file)),
+            (false, Some(_)) => Err(refused("must be left out for a backup that is not encrypted")),
+            (true, None) => Err(refused("must be given for a backup that is encrypted")),
+            (true, Some(secret)) => {
+                let plain = Unfinished::create(beside, "decrypted")?;
+                let unsealed = sealed::unseal(&secret, &mut BufReader::new(input), &mut &plain.file);
+                unsealed.map_err(|error| CliError::NotDone(format!("{} {error}", file.display())))?;
+                Ok(Self::Decrypted(plain))
+            }
+        }
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Itself(path) => path,
+            Self::Decrypted(file) => &file.path,
+        }
+    }
+}
+
+/// Encrypts a complete backup to a second file.
+fn encrypted(secret: &[u8], plain: &Unfinished, file: &Path) -> Result<Unfinished, CliError> {
+    let sealed = Unfinished::create(file, "sealed")?;
+    let mut input = BufReader::new(File::open(&plain.path).map_err(using(&plain.path))?);
+    sealed::seal(secret, &mut input, &mut &sealed.file)
+        .and_then(|()| sealed.file.sync_all())
+        .map_err(using(&sealed.path))?;
+    Ok(sealed)
+}
+
+/// What the key file holds, without white space around it.
+fn secret(key: &KeyArguments) -> Result<Option<Zeroizing<Vec<u8>>>, CliError> {
+    let Some(path) = &key.key_file else { return Ok(None) };
+    let content = Zeroizing::new(fs::read(path).map_err(CliError::reading(path))?);
+    let secret = Zeroizing::new(content.trim_ascii().to_vec());
+    if secret.len() < SECRET_BYTES_MIN {
+        let rule = format!("must name a file that holds {SECRET_BYTES_MIN} bytes or more");
+        return Err(CliError::Argument { flag: "--key-file", rule, value: path.display().to_string() });
+    }
+    Ok(Some(secret))
+}
+
 /// A file that is removed unless it was renamed.
 struct Unfinished {
     path: PathBuf,
@@ -94,10 +182,11 @@ struct Unfinished {
 }
 
 impl Unfinished {
-    fn create(final_path: &Path) -> Result<Self, CliError> {
-        let mut name = final_path.file_name().unwrap_or_default().to_owned();
-        name.push(".unfinished");
-        let path = final_path.with_file_name(name);
+    /// Beside `file`, with a further suffix.
+    fn create(file: &Path, suffix: &str) -> Result<Self, CliError> {
+        let mut name = file.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".{suffix}"));
+        let path = file.with_file_name(name);
         let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path);
         let file = file.map_err(using(&path))?;
         Ok(Self { path, file })
@@ -115,7 +204,7 @@ impl Drop for Unfinished {
     }
 }
 
-fn using(path: &Path) -> impl FnOnce(std::io::Error) -> CliError + use<> {
+pub(super) fn using(path: &Path) -> impl FnOnce(std::io::Error) -> CliError + use<> {
     let path = path.to_owned();
     move |error| CliError::File { action: "use", path, error }
 }

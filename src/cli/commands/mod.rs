@@ -12,6 +12,7 @@ mod leave;
 mod list;
 mod logs;
 pub mod registry;
+mod series;
 pub mod session;
 
 use super::arguments::Format;

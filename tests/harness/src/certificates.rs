@@ -127,7 +127,8 @@ pub fn issue_for_server(directory: &Path) {
     openssl(directory, &[&authority[..], &key[..]].concat());
     let server = ["req", "-subj", "/CN=localhost", "-keyout", "server.key", "-out", "server.csr"];
     openssl(directory, &[&server[..], &key[..]].concat());
-    fs::write(directory.join("names"), "subjectAltName=DNS:localhost,IP:127.0.0.1").expect("the directory is writable");
+    fs::write(directory.join("names"), "subjectAltName=DNS:localhost,IP:127.0.0.1")
+        .expect("the directory is writable");
     let sign = ["x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial"];
     openssl(directory, &[&sign[..], &["-extfile", "names", "-out", "server.pem"]].concat());
 }
