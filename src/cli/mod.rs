@@ -28,7 +28,7 @@ use self::arguments::ClientArguments;
 use self::arguments::admin::{OperationCommand, TokenCommand};
 use self::arguments::backup::BackupCommand;
 use self::arguments::broker::BrokerCommand;
-use self::arguments::cluster::{ClusterCommand, NodeCommand, SessionCommand, SpaceCommand};
+use self::arguments::cluster::{ClusterCommand, NodeCommand, SessionCommand, SpaceCommand, TopArguments};
 use self::arguments::device::DeviceCommand;
 use self::arguments::mqtt::MqttCommand;
 use self::arguments::registry::RegistryCommand;
@@ -81,6 +81,7 @@ pub enum Command {
     Cluster(ClusterCommand),
     #[command(subcommand, visible_alias = "nodes")]
     Node(NodeCommand),
+    Top(TopArguments),
     #[command(subcommand, visible_alias = "sessions")]
     Session(SessionCommand),
     #[command(subcommand, visible_alias = "spaces")]
@@ -147,6 +148,7 @@ async fn perform(cli: &Cli) -> Result<(), CliError> {
         Command::Backup(BackupCommand::Restore(arguments)) => backup::restore(arguments),
         Command::Cluster(command) => session(cli)?.cluster(command).await,
         Command::Node(command) => session(cli)?.node(command, cli.client.data_dir.as_deref()).await,
+        Command::Top(arguments) => session(cli)?.top(arguments).await,
         Command::Session(command) => session(cli)?.session(command).await,
         Command::Space(command) => session(cli)?.space(command).await,
     }

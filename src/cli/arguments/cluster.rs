@@ -156,3 +156,14 @@ pub enum SpaceCommand {
         publisher: String,
     },
 }
+
+/// Show the cluster live: its nodes, and the registries and brokers with most sessions
+#[derive(Args, Clone, Debug)]
+pub struct TopArguments {
+    /// Seconds between two looks
+    #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=3600))]
+    pub interval: u16,
+    /// End after so many looks [default: go on until interrupted]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub count: Option<u32>,
+}

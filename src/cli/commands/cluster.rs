@@ -17,7 +17,7 @@ use crate::cli::output::{note, print_facts, print_object, table, write, write_wh
 use crate::cli::resource::entries;
 use crate::clock;
 
-const CLUSTER: &str = "rookery.admin.v1.ClusterService";
+pub(super) const CLUSTER: &str = "rookery.admin.v1.ClusterService";
 const NODE: &str = "rookery.admin.v1.NodeService";
 
 /// How often the progress of a drain is asked for.
@@ -187,7 +187,8 @@ fn write_status(status: &Value) -> Result<(), CliError> {
     write(&(head + &table::to_table(NODE_COLUMNS, &nodes)))
 }
 
-fn nodes(status: &Value) -> &[Value] {
+/// The nodes of a status.
+pub(super) fn nodes(status: &Value) -> &[Value] {
     match status.get("nodes") {
         Some(Value::List(nodes)) => nodes,
         _ => &[],

@@ -14,6 +14,7 @@ mod logs;
 pub mod registry;
 mod series;
 pub mod session;
+mod top;
 
 use super::arguments::Format;
 use super::client::Client;

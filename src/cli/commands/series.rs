@@ -61,7 +61,7 @@ mod tests {
     fn the_newest_stay_and_so_does_what_is_none_of_ours() {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name);
-        let second = |second: i128| Timestamp::from_nanoseconds(second * 1_000_000_000);
+        let second = |second: u64| Timestamp::from_nanoseconds(second * 1_000_000_000);
         let files: Vec<_> = [5, 3, 4].map(|at| next_file(directory.path(), second(at))).to_vec();
         assert_eq!(files[0], path("rookery-19700101T000005Z.backup"));
         let foreign = [

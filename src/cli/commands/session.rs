@@ -12,7 +12,7 @@ use crate::cli::output::{note, print_facts, print_object, table, write};
 use crate::cli::resource::Pages;
 
 const SESSIONS: &str = "rookery.admin.v1.SessionService";
-const SPACES: &str = "rookery.admin.v1.SpaceService";
+pub(super) const SPACES: &str = "rookery.admin.v1.SpaceService";
 
 /// Largest page of both lists.
 const PAGE_MAX: u32 = 1000;
@@ -28,7 +28,7 @@ const SESSION_COLUMNS: &[Column] = &[
     Column { heading: "CONNECTED AT", field: "connected_at" },
 ];
 
-const SPACE_COLUMNS: &[Column] = &[
+pub(super) const SPACE_COLUMNS: &[Column] = &[
     ID,
     Column { heading: "TYPE", field: "type" },
     NAME,
