@@ -33,3 +33,4 @@ pub mod slot;
 pub mod space;
 pub mod takeovers;
 pub mod tenure;
+pub mod traffic;

@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::{Mutex, RwLock};
 
 use super::own_node::OwnNode;
+use super::traffic::Traffic;
 use crate::clock;
 use crate::domain::address::CanonicalTopic;
 use crate::domain::catalog::Catalog;
@@ -38,6 +39,8 @@ pub type Moment = Arc<OnceLock<Catalog>>;
 pub struct Space {
     /// Whose space it is.
     pub id: SpaceId,
+    /// What its clients on this node do.
+    pub traffic: Arc<Traffic>,
     own_node: OwnNode,
     index: RwLock<SubscriptionIndex<SessionId>>,
     index_epoch: AtomicU64,
@@ -55,6 +58,7 @@ impl Space {
     pub fn new(id: SpaceId, own_node: OwnNode) -> Self {
         Self {
             id,
+            traffic: Arc::default(),
             own_node,
             index: RwLock::new(SubscriptionIndex::default()),
             index_epoch: AtomicU64::new(0),

@@ -11,11 +11,13 @@ use crate::actors::fence;
 use crate::actors::forward::ForwardingCounters;
 use crate::actors::lane::Lanes;
 use crate::actors::lane::counters::CounterTotals;
+use crate::actors::traffic::Traffic;
 use crate::clock;
+use crate::domain::principal::SpaceId;
 use crate::net::listener::ListenerCounters;
 use crate::observe::health::{Check, Checks};
 use crate::observe::histogram::{Distribution, Histogram};
-use crate::observe::metrics::{Metrics, Sample};
+use crate::observe::metrics::{Family, Metrics, Sample, Value};
 use crate::ops::Operations;
 use crate::store::{NodeState, NodeStatus};
 use crate::verify::password::PasswordVerifier;
@@ -36,6 +38,7 @@ pub fn operations(
     let storage = move || storage_samples(&status.borrow());
     let passwords = move || password_samples(&verifier);
     let environment = Arc::clone(parts.environment);
+    let for_traffic = Arc::clone(&environment);
     let spaces = move || space_samples(&environment);
     let sources: Vec<crate::observe::metrics::Source> = vec![
         Arc::new(move || {
@@ -51,7 +54,7 @@ pub fn operations(
         Arc::new(move || certificate.samples()),
     ];
     Operations {
-        metrics: Metrics::new(sources),
+        metrics: Metrics::new(sources, vec![Arc::new(move || traffic(&for_traffic))]),
         alive: Checks(vec![lanes_move(&parts.environment.lanes)]),
         ready: Checks(vec![
             lanes_move(&parts.environment.lanes),
@@ -108,6 +111,47 @@ fn space_samples(environment: &Environment) -> Vec<Sample> {
             environment.tenures.closing_count() as u64,
         ),
     ]
+}
+
+/// Of each registry and broker, under the names of the original where it has them (U-I9).
+fn traffic(environment: &Environment) -> Vec<Family> {
+    let mut families = TRAFFIC.map(|(name, help, _)| Family { name, help, values: Vec::new() });
+    for space in environment.directory.spaces() {
+        let (first, label, id) = match &space.id {
+            SpaceId::Registry(id) => (0, "registry", id.as_str()),
+            SpaceId::Broker(id) => (1, "broker", id.as_str()),
+        };
+        for number in (first..TRAFFIC.len()).step_by(2) {
+            let labels = vec![("service", "iot-core".to_owned()), (label, id.to_owned())];
+            families[number].values.push((labels, (TRAFFIC[number].2)(&space.traffic)));
+        }
+    }
+    families.into()
+}
+
+/// How a number of a space is read.
+type Reading = fn(&Traffic) -> Value;
+
+/// Of registries and brokers by turns.
+const TRAFFIC: [(&str, &str, Reading); 6] = [
+    ("iot_registry_connections", "Connections of the registry and its devices", connections),
+    ("iot_broker_connections", "Connections of the broker", connections),
+    ("iot_registry_received_bytes", "Received from clients of the registry", received_bytes),
+    ("iot_broker_received_bytes", "Received from clients of the broker", received_bytes),
+    ("iot_registry_sent_bytes", "Sent to clients of the registry", sent_bytes),
+    ("iot_broker_sent_bytes", "Sent to clients of the broker", sent_bytes),
+];
+
+fn connections(traffic: &Traffic) -> Value {
+    Value::Gauge(traffic.connections())
+}
+
+fn received_bytes(traffic: &Traffic) -> Value {
+    Value::Counter(traffic.received_bytes())
+}
+
+fn sent_bytes(traffic: &Traffic) -> Value {
+    Value::Counter(traffic.sent_bytes())
 }
 
 fn storage_samples(status: &NodeStatus) -> Vec<Sample> {

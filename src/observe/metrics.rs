@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
@@ -55,6 +55,20 @@ impl Sample {
     }
 }
 
+/// One number for each of many resources, told apart by labels. Their values are identifiers that this server has made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Family {
+    /// The whole name but, for counters, without the suffix `_total`.
+    pub name: &'static str,
+    /// What it means.
+    pub help: &'static str,
+    /// For each resource its labels and its number. All numbers of one family move in the same way.
+    pub values: Vec<(Vec<(&'static str, String)>, Value)>,
+}
+
+/// Reads families when asked.
+pub type FamilySource = Arc<dyn Fn() -> Vec<Family> + Send + Sync>;
+
 /// Reads numbers when asked.
 pub type Source = Arc<dyn Fn() -> Vec<Sample> + Send + Sync>;
 
@@ -62,16 +76,22 @@ pub type Source = Arc<dyn Fn() -> Vec<Sample> + Send + Sync>;
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    /// With names that do not begin with `rookery_`.
+    foreign: Registry,
 }
 
 impl Metrics {
-    /// Metrics from `sources`.
-    pub fn new(sources: Vec<Source>) -> Self {
+    /// Metrics from `sources`, and `families`, which have names of their own.
+    pub fn new(sources: Vec<Source>, families: Vec<FamilySource>) -> Self {
         let mut registry = Registry::with_prefix("rookery");
         for source in sources {
             registry.register_collector(Box::new(SourceCollector(source)));
         }
-        Self { registry }
+        let mut foreign = Registry::default();
+        for family in families {
+            foreign.register_collector(Box::new(FamilyCollector(family)));
+        }
+        Self { registry, foreign }
     }
 
     /// The text to answer a scrape with.
@@ -80,7 +100,9 @@ impl Metrics {
     /// [`fmt::Error`] if a sample cannot be written.
     pub fn encode(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();
-        encode(&mut text, &self.registry)?;
+        encode_registry(&mut text, &self.registry)?;
+        encode_registry(&mut text, &self.foreign)?;
+        encode_eof(&mut text)?;
         Ok(text)
     }
 }
@@ -96,22 +118,50 @@ impl fmt::Debug for SourceCollector {
 impl Collector for SourceCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         for sample in (self.0)() {
-            let (kind, metric): (MetricType, &dyn EncodeDyn) = match &sample.value {
-                Value::Histogram(value) => (MetricType::Histogram, value),
-                Value::Counter(value) => (MetricType::Counter, &ConstCounter::new(*value)),
-                Value::Gauge(value) => {
-                    (MetricType::Gauge, &ConstGauge::new(i64::try_from(*value).unwrap_or(i64::MAX)))
-                }
-            };
-            metric.encode_into(encoder.encode_descriptor(sample.name, sample.help, None, kind)?)?;
+            let kind = sample.value.kind();
+            sample.value.encode(encoder.encode_descriptor(sample.name, sample.help, None, kind)?)?;
         }
         Ok(())
     }
 }
 
-/// Encoding without knowing whether it is a counter or a gauge.
-trait EncodeDyn {
-    fn encode_into(&self, encoder: MetricEncoder<'_>) -> Result<(), fmt::Error>;
+struct FamilyCollector(FamilySource);
+
+impl fmt::Debug for FamilyCollector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FamilyCollector")
+    }
+}
+
+impl Collector for FamilyCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        for family in (self.0)() {
+            let Some((_, first)) = family.values.first() else { continue };
+            let mut metric = encoder.encode_descriptor(family.name, family.help, None, first.kind())?;
+            for (labels, value) in &family.values {
+                value.encode(metric.encode_family(labels)?)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Value {
+    fn kind(&self) -> MetricType {
+        match self {
+            Self::Histogram(_) => MetricType::Histogram,
+            Self::Counter(_) => MetricType::Counter,
+            Self::Gauge(_) => MetricType::Gauge,
+        }
+    }
+
+    fn encode(&self, encoder: MetricEncoder<'_>) -> Result<(), fmt::Error> {
+        match self {
+            Self::Histogram(value) => value.encode(encoder),
+            Self::Counter(value) => ConstCounter::new(*value).encode(encoder),
+            Self::Gauge(value) => ConstGauge::new(i64::try_from(*value).unwrap_or(i64::MAX)).encode(encoder),
+        }
+    }
 }
 
 impl EncodeMetric for Distribution {
@@ -122,12 +172,6 @@ impl EncodeMetric for Distribution {
 
     fn metric_type(&self) -> MetricType {
         MetricType::Histogram
-    }
-}
-
-impl<M: EncodeMetric> EncodeDyn for M {
-    fn encode_into(&self, encoder: MetricEncoder<'_>) -> Result<(), fmt::Error> {
-        self.encode(encoder)
     }
 }
 
@@ -149,7 +193,18 @@ mod tests {
                 }),
             ]
         });
-        let text = Metrics::new(vec![source]).encode().expect("writing to a text");
+        let family: FamilySource = Arc::new(|| {
+            let labels = |id: &str| vec![("service", "iot-core".to_owned()), ("registry", id.to_owned())];
+            let values = vec![(labels("a"), Value::Gauge(1)), (labels("b"), Value::Gauge(2))];
+            let empty = Family { name: "iot_none", help: "None", values: Vec::new() };
+            vec![Family { name: "iot_registry_connections", help: "Connections", values }, empty]
+        });
+        let text = Metrics::new(vec![source], vec![family]).encode().expect("writing to a text");
+        assert!(text.contains("iot_registry_connections{service=\"iot-core\",registry=\"b\"} 2"), "{text}");
+        assert!(
+            text.ends_with("# EOF\n") && text.matches("# EOF").count() == 1 && !text.contains("none"),
+            "{text}"
+        );
         assert!(text.contains("rookery_messages_received_total 3"), "{text}");
         assert!(text.contains("# TYPE rookery_connections_open gauge"), "{text}");
         assert!(text.contains("rookery_connections_open 2"), "{text}");

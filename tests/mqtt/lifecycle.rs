@@ -15,10 +15,10 @@ use rookery_harness::{
     node::Node,
     ops,
     packet::Connect,
-    runtime::run,
+    runtime::{run, until},
 };
 
-use crate::{BINARY, node};
+use crate::{BINARY, fixture, node};
 
 #[test]
 fn sigterm_closes_clients_and_exits_with_0() {
@@ -192,4 +192,40 @@ fn secrets_on_disk_are_readable_by_the_owner_only() {
             assert_eq!(mode & 0o077, 0, "{:?} holds a private key", entry.path());
         }
     }
+}
+
+#[test]
+fn connections_and_bytes_are_counted_for_each_registry_and_broker() {
+    run(async {
+        let fixture = fixture().await;
+        let number = |metric: &str, kind: &str, role: Role| {
+            let labels = format!("{{service=\"iot-core\",{kind}=\"{}\"}}", fixture.id(role));
+            ops::metric(node(), &format!("{metric}{labels}"))
+        };
+        assert_eq!(number("iot_registry_connections", "registry", Role::R), None, "nobody was there yet");
+        let mut backend = fixture.subscriber(Role::R, "$devices/{D1}/events").await;
+        let mut device = fixture.connect(Role::D1).await;
+        let mut client = fixture.connect(Role::B).await;
+        assert_eq!(number("iot_registry_connections", "registry", Role::R), Some(2.0));
+        assert_eq!(number("iot_broker_connections", "broker", Role::B), Some(1.0));
+        let of_registry = |metric: &str| number(metric, "registry", Role::R).expect("it is counted");
+        let (received, sent) = ("iot_registry_received_bytes_total", "iot_registry_sent_bytes_total");
+        let before = (of_registry(received), of_registry(sent));
+        let topic = fixture.expand("$devices/{D1}/events");
+        device.publish(&topic, &[b'x'; 1000]).await;
+        backend.receive().await;
+        client.publish("a/b", b"elsewhere").await;
+        let packet = 1000 + topic.len();
+        for (metric, before) in [(received, before.0), (sent, before.1)] {
+            let more = of_registry(metric) - before;
+            // Headers, PUBACKs and the SUBSCRIBE before.
+            let bounds = packet as f64..(packet + 100) as f64;
+            assert!(bounds.contains(&more), "{metric}: {more}");
+        }
+        device.disconnect().await;
+        until("the device is not counted", || {
+            number("iot_registry_connections", "registry", Role::R) == Some(1.0)
+        })
+        .await;
+    });
 }

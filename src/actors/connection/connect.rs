@@ -22,6 +22,7 @@ use crate::actors::registry::{Attach, Attached, RegistryActor, TAKEN_OVER_TOO_OF
 use crate::actors::reply::Reply;
 use crate::actors::space::Space;
 use crate::actors::tenure::Tenure;
+use crate::actors::traffic::Presence;
 use crate::mqtt::frame::Frame;
 use crate::mqtt::packet::connect::{
     ConnectRef, ConnectReturnCode, check_client_identifier, decode_first, encode_connack,
@@ -177,6 +178,9 @@ impl ConnectionActor {
         self.link.read_bytes_max.set(usize::MAX);
         self.link.is_live.set(true);
         self.start_keep_alive(lane, connecting.keep_alive_s);
+        if let Some(outbox) = lane.get(self.slot.into()) {
+            outbox.presence = Some(Presence::new(&space.traffic));
+        }
         lane.handle().counters.connects_accepted.add(1);
         lane.send_control(self.slot, |out| encode_connack(out, false, ConnectReturnCode::Accepted));
         let Connecting { client_id, will, .. } = *connecting;

@@ -106,6 +106,9 @@ impl ConnectionActor {
             lane.handle().counters.bytes_received.add(received as u64);
             if let Some(outbox) = lane.get(self.slot.into()) {
                 outbox.deadlines.last_read_tick = tick;
+                if let Some(presence) = &outbox.presence {
+                    presence.received(received);
+                }
             }
         }
         let has_long_tail = !self.link.tail.borrow().is_empty();

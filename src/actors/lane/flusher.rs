@@ -150,7 +150,11 @@ fn write_output(lane: &mut LaneState, index: u32) {
     let mut task = Context::from_waker(&waker);
     let mut written = 0;
     let result = output.write(&mut **link.transport.borrow_mut(), &mut lane.pool, &mut task, &mut written);
-    lane.outbox_at(index).output = output;
+    let outbox = lane.outbox_at(index);
+    outbox.output = output;
+    if let Some(presence) = &outbox.presence {
+        presence.sent(written);
+    }
     lane.note_written(written);
     link.write_blocked.set(result.is_pending());
     if let Poll::Ready(Err(_)) = result {

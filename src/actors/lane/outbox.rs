@@ -10,6 +10,7 @@ use super::buffer::OutputBuffer;
 use super::frame::{AcknowledgedFrame, SharedPayload};
 use super::inbox::Inspection;
 use super::link::Link;
+use crate::actors::traffic::Presence;
 use crate::domain::window::Window;
 use crate::mqtt::qos::PacketIdentifier;
 
@@ -79,6 +80,8 @@ pub struct Outbox {
     pub generation: u32,
     /// The connection; `None` while the place is free.
     pub link: Option<Rc<Link>>,
+    /// The connection among those of its space, once it has a session.
+    pub presence: Option<Presence>,
     /// Bytes to write.
     pub output: OutputBuffer,
     /// Whether the outbox is in the lane's list of those to be written.
@@ -101,6 +104,7 @@ impl Outbox {
         Self {
             generation,
             link: None,
+            presence: None,
             output: OutputBuffer::default(),
             dirty: false,
             acknowledgements: None,
