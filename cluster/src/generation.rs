@@ -45,8 +45,8 @@ impl Generation {
     /// Opens the log and applies what is known to be committed and was not applied yet. A node that is the only voter leads
     /// when this returns, has applied everything, and serves.
     pub(crate) async fn open<R: Replica>(shared: &Arc<Shared<R>>) -> Result<Generation, StartError> {
-        let path = shared.log_path();
-        let opening = tokio::task::spawn_blocking(move || LogStore::open(&path));
+        let (path, syncs) = (shared.log_path(), Arc::clone(&shared.options.sync_observer));
+        let opening = tokio::task::spawn_blocking(move || LogStore::open(&path, syncs));
         let log = opening.await.unwrap_or_else(|panic| {
             Err(StartError::Log { path: shared.log_path(), reason: panic.to_string() })
         })?;

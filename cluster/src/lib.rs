@@ -58,7 +58,7 @@ pub use liveness::events::{ClusterEvent, ClusterEventKind, ClusterEvents};
 pub use liveness::{Liveness, NodeLiveness};
 pub use membership::{Changed, MembershipError};
 pub use node::Node;
-pub use options::{NodeOptions, PeerOptions};
+pub use options::{NodeOptions, PeerOptions, SyncObserver};
 pub use peer::{BoxFuture, LinkSource, Member, MemberRole, NoPeers, PeerService};
 pub use proposer::Proposer;
 pub use recover::{Recovered, unsafe_new_cluster};

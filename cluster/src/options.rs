@@ -38,7 +38,13 @@ pub struct NodeOptions {
     pub reopen_delay_max: Duration,
     /// How free space is measured. Default: `statvfs`.
     pub disk_probe: Arc<dyn DiskProbe>,
+    /// Told how long each write of the log took that waited for the disk (`fdatasync`), on the thread that writes. Default:
+    /// nobody.
+    pub sync_observer: SyncObserver,
 }
+
+/// Hears how long something took.
+pub type SyncObserver = Arc<dyn Fn(Duration) + Send + Sync>;
 
 /// Settings of a node that has peers.
 pub struct PeerOptions {
@@ -136,6 +142,7 @@ impl NodeOptions {
             reopen_delay_min: Duration::from_millis(100),
             reopen_delay_max: Duration::from_secs(5),
             disk_probe: Arc::new(StatvfsProbe),
+            sync_observer: Arc::new(|_| {}),
         }
     }
 }

@@ -35,7 +35,16 @@ pub fn operations(
     let forwarding = Arc::clone(&parts.environment.forwarding);
     let status = parts.store.status();
     let verifier = Arc::clone(parts.verifier);
-    let storage = move || storage_samples(&status.borrow());
+    let sync_times = Arc::clone(parts.store.sync_times());
+    let storage = move || {
+        let mut samples = storage_samples(&status.borrow());
+        samples.push(Sample::histogram(
+            "log_sync_seconds",
+            "Writes of the log that waited for the disk",
+            sync_times.distribution(),
+        ));
+        samples
+    };
     let passwords = move || password_samples(&verifier);
     let environment = Arc::clone(parts.environment);
     let for_traffic = Arc::clone(&environment);

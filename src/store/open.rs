@@ -14,6 +14,7 @@ use super::duty::{Background, put_limits};
 use super::error::OpenError;
 use super::replica::{ApplyObserver, CatalogReplica};
 use crate::domain::quota::CatalogLimits;
+use crate::observe::histogram::Histogram;
 
 /// The part of a node's data directory that is the store's own: log, snapshots, identity.
 pub const STORAGE_DIRECTORY: &str = "raft";
@@ -24,13 +25,21 @@ pub struct StoreOptions {
     pub node: NodeOptions,
     /// Limits of the catalog; put in force when they differ from the stored ones.
     pub limits: CatalogLimits,
+    /// How long the log waited for the disk.
+    pub sync_times: Arc<Histogram>,
 }
 
 impl StoreOptions {
     /// Defaults for a data directory and a node name.
     pub fn new(data_dir: impl Into<PathBuf>, node_name: impl Into<String>) -> Self {
-        let node = NodeOptions { node_name: node_name.into(), ..NodeOptions::new(data_dir) };
-        Self { node, limits: CatalogLimits::default() }
+        let sync_times: Arc<Histogram> = Arc::default();
+        let observed = Arc::clone(&sync_times);
+        let node = NodeOptions {
+            node_name: node_name.into(),
+            sync_observer: Arc::new(move |time| observed.record(time)),
+            ..NodeOptions::new(data_dir)
+        };
+        Self { node, limits: CatalogLimits::default(), sync_times }
     }
 }
 
@@ -39,6 +48,7 @@ pub struct Store {
     pub(super) node: Node<CatalogReplica>,
     catalog: CatalogHandle,
     effects: Arc<Effects>,
+    sync_times: Arc<Histogram>,
     _limits: Option<Background>,
 }
 
@@ -62,7 +72,7 @@ pub async fn open(
     let node = Node::start(options.node, Arc::clone(&replica), Arc::clone(&effects), peers).await?;
     let catalog = CatalogHandle::new(replica, node.proposer(), node.lease());
     let limits = put_limits(&catalog, node.lease(), options.limits).await;
-    Ok(Store { node, catalog, effects, _limits: limits })
+    Ok(Store { node, catalog, effects, sync_times: options.sync_times, _limits: limits })
 }
 
 impl Store {
@@ -79,6 +89,11 @@ impl Store {
     /// Waits until an entry of the log is in effect on all nodes.
     pub fn barrier(&self) -> Barrier {
         self.node.barrier()
+    }
+
+    /// How long the log has waited for the disk, each time.
+    pub fn sync_times(&self) -> &Arc<Histogram> {
+        &self.sync_times
     }
 
     /// The links to the other nodes.

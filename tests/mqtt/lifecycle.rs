@@ -94,6 +94,8 @@ fn health_endpoints_answer() {
     let (status, body) = ops::get(node(), "/metrics");
     assert_eq!(status, 200);
     assert!(body.lines().any(|line| line.starts_with("rookery_")), "metrics carry our prefix");
+    let syncs = ops::metric(node(), "rookery_log_sync_seconds_count").expect("it is measured");
+    assert!(syncs > 0.0, "starting a cluster is written to disk");
     assert_eq!(ops::get(node(), "/no/such/path").0, 404);
 }
 

@@ -251,6 +251,11 @@ impl Group<'_> {
         self.durable = true;
     }
 
+    /// Whether [`Self::commit`] waits for the disk.
+    pub(crate) fn is_durable(&self) -> bool {
+        self.durable
+    }
+
     /// Writes the group, and syncs when it holds something that must outlive a power loss.
     pub(crate) fn commit(self) -> Result<(), DatabaseError> {
         #[cfg(test)]

@@ -216,7 +216,7 @@ mod tests {
     async fn written(count: u64, bytes: usize) -> (tempfile::TempDir, PathBuf, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
         let log = dir.path().join("log");
-        let mut store = LogStore::open(&log).unwrap();
+        let mut store = LogStore::open(&log, Arc::new(|_| {})).unwrap();
         for index in 0..count {
             // Not compressible, so that the record is as long on disk.
             let command: Vec<u8> = (0..bytes).map(|_| rand::random()).collect();
@@ -242,7 +242,7 @@ mod tests {
     }
 
     fn last_index(log: &Path) -> Option<u64> {
-        let store = LogStore::open(log).unwrap();
+        let store = LogStore::open(log, Arc::new(|_| {})).unwrap();
         let last = store.inner.state.lock().last;
         store.close();
         last.map(|id| id.index)
@@ -268,7 +268,9 @@ mod tests {
             let mut torn = whole.clone();
             torn[start..end].fill(0);
             std::fs::write(&journal, &torn).unwrap();
-            let error = LogStore::open(&log).err().expect("the mark knows that the record was complete");
+            let error = LogStore::open(&log, Arc::new(|_| {}))
+                .err()
+                .expect("the mark knows that the record was complete");
             assert!(matches!(error, StartError::LogTruncated { expected: 4, found: 3, .. }), "{error}");
             // After a power loss the mark may be older.
             std::fs::write(&journal, &torn).unwrap();

@@ -27,6 +27,7 @@ use tokio::sync::watch;
 
 use crate::error::StartError;
 use crate::identity::io_error;
+use crate::options::SyncObserver;
 use crate::raft::{Entry, LogId, StorageError, Vote};
 use database::{Database, DatabaseError, Recovered};
 use mark::Mark;
@@ -65,11 +66,11 @@ struct State {
 }
 
 impl LogStore {
-    /// Opens or creates the log in `path`. Blocks on disk.
+    /// Opens or creates the log in `path`; `syncs` hears of each write that waited for the disk. Blocks on disk.
     ///
     /// # Errors
     /// When the files are damaged, from a newer version, or shorter than they once were.
-    pub(crate) fn open(path: &Path) -> Result<LogStore, StartError> {
+    pub(crate) fn open(path: &Path, syncs: SyncObserver) -> Result<LogStore, StartError> {
         journal::check(path)?;
         rebuild::finish_or_repeat(path)?;
         let failure = Arc::new(watch::channel(None).0);
@@ -77,8 +78,9 @@ impl LogStore {
         let (database, recovered) = Database::open(path)?;
         let end = recovered.last.or(recovered.purged);
         let mark = Mark::open(path, end.map(|id| id.index))?;
-        let writer = Writer::spawn(path, database.clone(), mark, Arc::clone(&tail), Arc::clone(&failure))
-            .map_err(io_error("start the writer thread for", path))?;
+        let writer =
+            Writer::spawn(path, database.clone(), mark, Arc::clone(&tail), Arc::clone(&failure), syncs)
+                .map_err(io_error("start the writer thread for", path))?;
         let Recovered { vote, committed, purged, first, last } = recovered;
         let inner = Inner {
             database: RwLock::new(Some(database)),

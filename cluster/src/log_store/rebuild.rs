@@ -74,12 +74,14 @@ mod tests {
     use openraft::storage::RaftLogStorageExt;
     use openraft::{CommittedLeaderId, EntryPayload, RaftLogReader};
 
+    use std::sync::Arc;
+
     use super::*;
     use crate::log_store::LogStore;
     use crate::raft::{Entry, LogId};
 
     async fn write_ten(log: &Path) {
-        let mut store = LogStore::open(log).unwrap();
+        let mut store = LogStore::open(log, Arc::new(|_| {})).unwrap();
         let entry = |index| Entry {
             log_id: LogId::new(CommittedLeaderId::new(1, 1), index),
             payload: EntryPayload::Blank,
@@ -89,7 +91,7 @@ mod tests {
     }
 
     async fn assert_ten(log: &Path) {
-        let mut store = LogStore::open(log).unwrap();
+        let mut store = LogStore::open(log, Arc::new(|_| {})).unwrap();
         assert_eq!(store.try_get_log_entries(..).await.unwrap().len(), 10);
         store.close();
         let names: Vec<_> = std::fs::read_dir(log.parent().unwrap())

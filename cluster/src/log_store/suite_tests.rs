@@ -64,7 +64,7 @@ impl Drop for Guard {
 impl StoreBuilder<TypeConfig, LogStore, StateMachine<Empty>, Guard> for Builder {
     async fn build(&self) -> Result<(Guard, LogStore, StateMachine<Empty>), StorageError> {
         let dir = tempfile::tempdir().unwrap();
-        let log = LogStore::open(&dir.path().join("log")).unwrap();
+        let log = LogStore::open(&dir.path().join("log"), Arc::new(|_| {})).unwrap();
         let guard = DiskGuard::new(Arc::new(StatvfsProbe), dir.path(), Some(0)).unwrap();
         let (snapshots, _none) = SnapshotStore::open(dir.path(), "suite", 1, Arc::new(guard)).unwrap();
         let origin = Origin { node_id: 1, incarnation: 1 };

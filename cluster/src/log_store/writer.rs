@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use tokio::sync::{oneshot, watch};
@@ -17,6 +18,7 @@ use super::database::{Database, DatabaseError, Group};
 use super::mark::Mark;
 use super::rebuild;
 use super::tail::Tail;
+use crate::options::SyncObserver;
 use crate::raft::{LogId, TypeConfig, Vote};
 
 /// Requests written as one group at most.
@@ -71,12 +73,13 @@ impl Writer {
         mark: Mark,
         tail: Arc<Mutex<Tail>>,
         failure: Arc<watch::Sender<Option<String>>>,
+        syncs: SyncObserver,
     ) -> io::Result<Writer> {
         let (requests, receiver) = channel();
         #[cfg(test)]
         let for_tests = database.clone();
         let path = path.to_owned();
-        let mut worker = Worker { path, database, mark, tail, failure, committed: None, failed: None };
+        let mut worker = Worker { path, database, mark, tail, failure, syncs, committed: None, failed: None };
         let thread =
             std::thread::Builder::new().name("raft-log".to_owned()).spawn(move || worker.run(&receiver))?;
         Ok(Writer {
@@ -141,6 +144,7 @@ struct Worker {
     mark: Mark,
     tail: Arc<Mutex<Tail>>,
     failure: Arc<watch::Sender<Option<String>>>,
+    syncs: SyncObserver,
     /// Newest commit position, written together with the next group.
     committed: Option<LogId>,
     failed: Option<String>,
@@ -235,10 +239,13 @@ impl Worker {
         if let Some(committed) = self.committed.take() {
             group.put_committed(&committed);
         }
-        if self.failed.is_none()
-            && let Err(error) = group.commit()
-        {
-            self.fail(&error);
+        if self.failed.is_none() {
+            let (is_durable, begun) = (group.is_durable(), Instant::now());
+            match group.commit() {
+                Ok(()) if is_durable => (self.syncs)(begun.elapsed()),
+                Ok(()) => {}
+                Err(error) => self.fail(&error),
+            }
         }
         match &self.failed {
             None => {
