@@ -282,6 +282,26 @@ mod tests {
     }
 
     #[test]
+    fn what_the_disk_does_not_take_is_counted_and_the_log_goes_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let log = ConnectionLog::open(&path).unwrap();
+        // As useless as a full disk.
+        fs::remove_dir(&path).unwrap();
+        log.write(1, Level::Info, "d", "lost".to_owned());
+        for _ in 0..1_000_000 {
+            if log.lost() == 0 {
+                std::thread::yield_now();
+            }
+        }
+        assert_eq!(log.lost(), 1);
+        fs::create_dir(&path).unwrap();
+        log.write(2, Level::Info, "d", "back".to_owned());
+        assert_eq!(read(&log, &query("d"), 1), ["back"]);
+        assert_eq!(log.lost(), 1);
+    }
+
+    #[test]
     fn the_oldest_files_make_room() {
         let dir = tempfile::tempdir().unwrap();
         for serial in 1..=5 {

@@ -1,7 +1,9 @@
 //! What operators type: `rookery cluster`, `node`, `session` and `space`. Each test has a node of its own, because
 //! draining it would be felt by others.
 
+use std::fs;
 use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Child, Output, Stdio};
 
@@ -140,6 +142,41 @@ fn a_drained_node_takes_nobody_until_it_is_undrained() {
     run(&node, &["node", "undrain"]);
     assert_eq!(ops::get(&node, "/readyz").0, 200);
     assert!(watched.publish(&node).status.success());
+}
+
+#[test]
+fn a_pod_whose_kubernetes_cannot_be_asked_drains_and_stays_a_member() {
+    let node = Node::start(BINARY);
+    let account = janitor::new_directory("account-");
+    fs::write(account.join("token"), "of the pod").expect("the directory is writable");
+    fs::copy(node.ca_path(), account.join("ca.crt")).expect("the directory is writable");
+    // A port where nobody listens any more.
+    let closed =
+        TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("there is one");
+    let mut command = bare(&["node", "leave", "--if-scaled-down", "--timeout", "30"]);
+    command
+        .env("ROOKERY_ENDPOINT", node.address("api").to_string())
+        .env("ROOKERY_DATA_DIR", node.data_directory())
+        .env("ROOKERY_KUBERNETES_ACCOUNT", &account)
+        .envs([("POD_NAME", "rookery-0"), ("POD_NAMESPACE", "iot"), ("KUBERNETES_SERVICE_HOST", "127.0.0.1")])
+        .env("KUBERNETES_SERVICE_PORT", closed.port().to_string());
+    let output = command.output().expect("the program starts");
+    let said = text(&output.stderr);
+    assert!(output.status.success() && said.contains("stays a member"), "{said}");
+    assert!(said.contains(&closed.to_string()) && !said.contains("of the pod"), "{said}");
+    let status = json(&node, &["cluster", "status"]);
+    assert_eq!(status["nodes"][0]["state"], "draining");
+    assert_eq!(json(&node, &["cluster", "members"]).as_array().map(Vec::len), Some(1));
+}
+
+#[test]
+fn a_node_that_runs_alone_does_not_leave() {
+    let node = Node::start(BINARY);
+    let refused = failed(&call(&node, &["node", "leave", "--timeout", "3"]));
+    assert!(refused.contains("FAILED_PRECONDITION") && refused.contains("runs alone"), "{refused}");
+    assert!(!node.data_directory().join("departed").exists(), "its directory is not marked");
+    run(&node, &["node", "undrain"]);
+    run(&node, &["registry", "create", "still-here"]);
 }
 
 #[test]
