@@ -29,7 +29,7 @@ VARIANTS = {
         "networkPolicy.metricsFrom[0].matchLabels.name=monitoring", "imagePullSecrets[0].name=pull",
         "backup.enabled=true", "backup.existingClaim=mine",
     ],
-    "backups": ["backup.enabled=true", "backup.storageClass=slow", "backup.keySecret=mine", "fullnameOverride=plant"],
+    "backups": ["backup.enabled=true", "backup.storageClass=slow", "backup.keySecret=mine", "networkPolicy.apiFrom[0].podSelector.matchLabels.role=operator", "fullnameOverride=plant"],
     "monitoring": ["serviceMonitor.enabled=true", "prometheusRule.enabled=true"],
 }
 
@@ -46,6 +46,7 @@ def main(chart, kustomize, repository):
                     kubernetes_validate.validate(document, version, strict=True)
         pods_are_hardened(documents)
         services_find_only_nodes(documents)
+        backups_reach_the_api(documents)
         print(f"{name}: {len(documents)} documents")
     secrets_restart_nobody(chart)
     plain_manifests_are_those_of_the_chart(kustomize)
@@ -86,6 +87,17 @@ def services_find_only_nodes(documents):
         labels = pod_template(document).get("metadata", {}).get("labels", {})
         is_found = [selector.items() <= labels.items() for selector in selectors]
         assert not labels or all(is_found) == any(is_found) == (document["kind"] == "StatefulSet"), document["metadata"]
+
+
+def backups_reach_the_api(documents):
+    """Where the network policy names who may, the pods that make backups are among them."""
+    jobs = [it for it in documents if it["kind"] == "CronJob"]
+    rules = [rule for it in documents if it["kind"] == "NetworkPolicy" for rule in it["spec"]["ingress"]]
+    admitted = [rule["from"] for rule in rules if rule["ports"] == [{"port": "api"}] and "from" in rule]
+    for job in jobs:
+        labels = pod_template(job)["metadata"]["labels"]
+        for peers in admitted:
+            assert any(it.get("podSelector", {}).get("matchLabels") == labels for it in peers), (labels, peers)
 
 
 def secrets_restart_nobody(chart):

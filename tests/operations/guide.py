@@ -68,6 +68,9 @@ class Page:
         text = path.read_text()
         self.blocks = re.findall(r"^```(sh|text)([^\n]*)\n(.*?)^```$", text, re.M | re.S)
         assert self.blocks, f"{path} has no blocks"
+        for (kind, words, content), (next_kind, next_words, _) in zip(self.blocks, self.blocks[1:] + [("", "", "")]):
+            # A block may fail for another reason than the one that it is there for.
+            assert words.strip() != "fails" or (next_kind, next_words) == ("text", ""), f"{path} does not say how it fails: {content}"
         assert text.count("\n```") == 2 * len(self.blocks), f"{path} has blocks that are neither sh nor text"
 
 
