@@ -7,6 +7,7 @@ use tokio::sync::watch;
 
 use crate::barrier::Barrier;
 use crate::effects::Effects;
+use crate::formats::{Formats, WrittenFormat};
 use crate::lease::Lease;
 use crate::link::Links;
 use crate::liveness::events::{ClusterEventKind, ClusterEvents};
@@ -31,6 +32,9 @@ pub(crate) struct Applied {
     pub(crate) barrier: Barrier,
     pub(crate) lease: Lease,
     pub(crate) events: ClusterEvents,
+    /// What this release writes.
+    pub(crate) formats: Formats,
+    pub(crate) format: WrittenFormat,
     admission: Arc<Admission>,
     links: Links,
 }
@@ -39,6 +43,7 @@ impl Applied {
     /// Nothing is applied. From now on the own effects reach the barrier.
     pub(crate) fn new(
         place: Arc<OnceLock<Place>>,
+        formats: Formats,
         effects: Arc<Effects>,
         admission: Arc<Admission>,
         links: Links,
@@ -59,6 +64,8 @@ impl Applied {
             barrier,
             lease: Lease::default(),
             events: ClusterEvents::default(),
+            formats,
+            format: WrittenFormat::new(formats),
             admission,
             links,
         })
@@ -101,6 +108,7 @@ impl Applied {
             return;
         }
         *changed_at = index;
+        self.format.record(nodes.format());
         let origin = self.origin();
         // The lease ends first: whoever the barrier releases below asks for it.
         let own = origin.and_then(|origin| nodes.epoch_of(origin.node_id, origin.incarnation));

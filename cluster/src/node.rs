@@ -101,7 +101,7 @@ impl<R: Replica> Node<R> {
     /// A handle to propose commands.
     #[must_use]
     pub fn proposer(&self) -> Proposer<R> {
-        Proposer::new(Arc::clone(&self.shared.queue))
+        Proposer::new(Arc::clone(&self.shared.queue), self.shared.machine.format())
     }
 
     /// The node's status, now and whenever it changes. It may lag behind an answered command by a moment.
@@ -346,13 +346,15 @@ impl<R: Replica> Prepared<R> {
         let (place, pending) = (Arc::new(OnceLock::new()), Arc::new(Pending::default()));
         let admission = Arc::new(Admission::default());
         let links = Links::default();
-        let applied =
-            Applied::new(Arc::clone(&place), Arc::clone(&effects), Arc::clone(&admission), links.clone());
+        let applied = Applied::new(
+            Arc::clone(&place),
+            options.release.formats,
+            Arc::clone(&effects),
+            Arc::clone(&admission),
+            links.clone(),
+        );
         let machine = Machine::new(replica, Arc::clone(&pending), Arc::clone(&place), Arc::clone(&applied));
-        let (lease, version) = match &peer_settings {
-            Some(settings) => (settings.lease, settings.version.clone()),
-            None => (LEASE_ALONE, String::new()),
-        };
+        let lease = peer_settings.as_ref().map_or(LEASE_ALONE, |settings| settings.lease);
         let status = first_status(&guard);
         let (raft, proposals) = (watch::channel(None).0, Pause::default());
         let membership = peer_settings.as_ref().map(|settings| {
@@ -362,6 +364,7 @@ impl<R: Replica> Prepared<R> {
                 nodes: machine.watch_nodes(),
                 channels: channels.clone(),
                 proposals: proposals.clone(),
+                release: options.release.clone(),
             };
             membership::Part::new(&options.node_name, settings, context)
         });
@@ -378,7 +381,7 @@ impl<R: Replica> Prepared<R> {
             effects,
             barrier: applied.barrier.clone(),
             lease: applied.lease.clone(),
-            liveness: LivenessControl::new(applied, lease, version),
+            liveness: LivenessControl::new(applied, lease, options.release.clone()),
             status: watch::channel(status).0,
             members: watch::channel(Arc::default()).0,
             members_from: Mutex::new(None),
@@ -459,3 +462,5 @@ mod proxies;
 mod testbed;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod upgrade_tests;

@@ -15,11 +15,13 @@ pub(crate) const FOUNDER_NODE_ID: u64 = 1;
 pub(crate) struct Nodes {
     entries: BTreeMap<u64, NodeRecord>,
     next_node_id: u64,
+    /// 0 if none is on record.
+    format: u32,
 }
 
 impl Default for Nodes {
     fn default() -> Nodes {
-        Nodes { entries: BTreeMap::new(), next_node_id: FOUNDER_NODE_ID + 1 }
+        Nodes { entries: BTreeMap::new(), next_node_id: FOUNDER_NODE_ID + 1, format: 0 }
     }
 }
 
@@ -27,12 +29,19 @@ impl Nodes {
     /// The table of a snapshot.
     pub(crate) fn from_record(record: &NodesRecord) -> Nodes {
         let entries = record.nodes.iter().map(|node| (node.node_id, node.clone())).collect();
-        Nodes { entries, next_node_id: record.next_node_id.max(FOUNDER_NODE_ID + 1) }
+        let next_node_id = record.next_node_id.max(FOUNDER_NODE_ID + 1);
+        Nodes { entries, next_node_id, format: record.format }
     }
 
     /// The table for a snapshot.
     pub(crate) fn to_record(&self) -> NodesRecord {
-        NodesRecord { nodes: self.entries.values().cloned().collect(), next_node_id: self.next_node_id }
+        let nodes = self.entries.values().cloned().collect();
+        NodesRecord { nodes, next_node_id: self.next_node_id, format: self.format }
+    }
+
+    /// The format that the cluster writes; 0 if none is on record.
+    pub(crate) fn format(&self) -> u32 {
+        self.format
     }
 
     /// The nodes with an epoch.
@@ -130,6 +139,10 @@ impl Nodes {
                 // It may hold a lease. It gets no other, and is given up when this one is over.
                 (node.epoch != 0 && remove.is_dead).then(|| end(node, index))
             }
+            SystemChange::SetFormat(set) => {
+                self.format = self.format.max(set.format);
+                None
+            }
         }
     }
 
@@ -156,7 +169,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::record::{AdmitNode, GiveUpNode, RegisterNode, RemoveNode};
+    use crate::record::{AdmitNode, GiveUpNode, RegisterNode, RemoveNode, SetFormat};
 
     fn command(change: SystemChange) -> SystemCommand {
         SystemCommand { change: Some(change) }
@@ -204,6 +217,16 @@ mod tests {
         assert_eq!(epochs(&nodes, 2), BTreeMap::from([(1, 9), (2, 0)]));
         nodes.apply(11, &command(SystemChange::Remove(RemoveNode { node_id: 2, is_dead: true })));
         assert_eq!(epochs(&nodes, 2), BTreeMap::from([(1, 9)]));
+    }
+
+    #[test]
+    fn a_format_is_never_taken_back() {
+        let mut nodes = Nodes::default();
+        assert_eq!(nodes.format(), 0);
+        let set = |format| command(SystemChange::SetFormat(SetFormat { format }));
+        assert_eq!(nodes.apply(1, &set(2)), None);
+        assert_eq!(nodes.apply(2, &set(1)), None, "a late repetition");
+        assert_eq!(Nodes::from_record(&nodes.to_record()).format(), 2);
     }
 
     #[test]

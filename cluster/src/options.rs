@@ -7,6 +7,7 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use crate::disk::{DiskProbe, StatvfsProbe};
+use crate::formats::Release;
 
 /// Settings of a [`crate::Node`]. [`NodeOptions::new`] fills in the defaults named here.
 pub struct NodeOptions {
@@ -14,6 +15,8 @@ pub struct NodeOptions {
     pub data_dir: PathBuf,
     /// Label of the node, stored in the cluster's membership. Default `node`.
     pub node_name: String,
+    /// The release that runs. Default: one without a version that writes the first format.
+    pub release: Release,
     /// How the node reaches the other nodes of its cluster. Default `None`: it runs alone.
     pub peers: Option<PeerOptions>,
     /// Commands that may wait for the log; more are answered with `Overloaded`. Default 200,000.
@@ -64,8 +67,6 @@ pub struct PeerOptions {
     pub never_votes: bool,
     /// What nodes prove to each other before they have certificates; at least 16 bytes.
     pub join_secret: Zeroizing<Vec<u8>>,
-    /// Version of the program, shown to the other nodes.
-    pub version: String,
     /// A node serves clients only for so long after it heard from a leader. Default 5 s.
     pub lease: Duration,
 }
@@ -78,7 +79,6 @@ pub(crate) struct PeerSettings {
     pub(crate) voters: Option<u8>,
     pub(crate) never_votes: bool,
     pub(crate) join_secret: Zeroizing<Vec<u8>>,
-    pub(crate) version: String,
     pub(crate) lease: Duration,
 }
 
@@ -93,14 +93,13 @@ impl PeerOptions {
             voters,
             never_votes,
             join_secret,
-            version,
             lease,
         } = self;
         if advertise.is_empty() {
             advertise = listener.local_addr()?.to_string();
         }
         let settings =
-            PeerSettings { advertise, join, expect_voters, voters, never_votes, join_secret, version, lease };
+            PeerSettings { advertise, join, expect_voters, voters, never_votes, join_secret, lease };
         Ok((listener, settings))
     }
 }
@@ -131,6 +130,7 @@ impl NodeOptions {
         NodeOptions {
             data_dir: data_dir.into(),
             node_name: "node".to_owned(),
+            release: Release::default(),
             peers: None,
             queue_commands_max: 200_000,
             queue_bytes_max: 64 * 1024 * 1024,

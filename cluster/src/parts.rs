@@ -22,6 +22,7 @@ use crate::pki::Credentials;
 use crate::raft::Raft;
 use crate::replica::Replica;
 use crate::supervisor::Shared;
+use crate::upgrade;
 use rookery_proto::rookery::cluster::v1::change_request::Change;
 
 /// How often the links are asked whom they do not reach.
@@ -96,6 +97,7 @@ pub(crate) async fn start<R: Replica>(
     tasks.spawn(guard.run());
     tasks.spawn(report_unreachable(Arc::clone(shared)));
     tasks.spawn(step_aside(Arc::clone(shared)));
+    tasks.spawn(upgrade::run(Arc::clone(shared)));
     let proposer = shared.system_proposer();
     let propose: Propose = Arc::new(move |change| {
         let proposer = proposer.clone();

@@ -68,7 +68,8 @@ pub(crate) fn take<R: Replica>(
 fn start_links<R: Replica>(shared: &Shared<R>, node_id: u64) {
     shared.links.start(Equipment {
         own_id: node_id,
-        version: shared.peer_settings.as_ref().map_or_else(String::new, |settings| settings.version.clone()),
+        release: shared.options.release.clone(),
+        format: shared.machine.format(),
         channels: shared.channels.clone(),
         effects: Arc::clone(&shared.effects),
         barrier: shared.barrier.clone(),

@@ -106,7 +106,7 @@ pub(crate) struct Batch {
 /// A change of what the cluster knows about its nodes. Applied by `nodes`; each is harmless when repeated.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct SystemCommand {
-    #[prost(oneof = "SystemChange", tags = "1, 2, 3, 4")]
+    #[prost(oneof = "SystemChange", tags = "1, 2, 3, 4, 5")]
     pub(crate) change: Option<SystemChange>,
 }
 
@@ -125,6 +125,9 @@ pub(crate) enum SystemChange {
     /// The identifier is never heard again.
     #[prost(message, tag = "4")]
     Remove(RemoveNode),
+    /// The cluster writes a newer format from here on.
+    #[prost(message, tag = "5")]
+    SetFormat(SetFormat),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Message)]
@@ -203,6 +206,13 @@ pub(crate) struct RemoveNode {
     pub(crate) is_dead: bool,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub(crate) struct SetFormat {
+    /// See [`crate::formats`].
+    #[prost(uint32, tag = "1")]
+    pub(crate) format: u32,
+}
+
 /// What the cluster knows about one node, in a snapshot.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub(crate) struct NodeRecord {
@@ -232,6 +242,9 @@ pub(crate) struct NodesRecord {
     /// The next identifier to give away.
     #[prost(uint64, tag = "2")]
     pub(crate) next_node_id: u64,
+    /// The format that the cluster writes; 0 if none is on record.
+    #[prost(uint32, tag = "3")]
+    pub(crate) format: u32,
 }
 
 /// A log entry. With neither commands nor membership it is blank: a new leader's first entry.

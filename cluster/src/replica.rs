@@ -23,8 +23,8 @@ pub trait Replica: Send + Sync + 'static {
     fn node_changed(&self, index: u64, change: NodeChange);
 
     /// A point-in-time view for a snapshot. Called between two applies, so it must be cheap; it is written out later
-    /// on another thread while applies go on.
-    fn view(&self) -> Box<dyn SnapshotView>;
+    /// on another thread while applies go on. `format` is what the cluster writes: the oldest member must read it.
+    fn view(&self, format: u32) -> Box<dyn SnapshotView>;
 
     /// Replaces the whole state by a snapshot that [`SnapshotView::write`] wrote, maybe on another node and with an
     /// older version of the program. The bytes were verified against their checksum. On an error the previous state

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use crate::applied::Applied;
 use crate::dedup::{self, Admitted, DedupTable};
 use crate::error::{CommandOutcome, ProposeError, UnavailableReason};
+use crate::formats::WrittenFormat;
 use crate::nodes::Nodes;
 use crate::place::Place;
 use crate::proposer::Origin;
@@ -132,6 +133,11 @@ impl<R: Replica> Machine<R> {
         let header = &snapshot.header;
         let membership = record::stored_membership(header)
             .map_err(|error| RestoreError::Invalid { rule: error.to_string() })?;
+        let nodes = header.nodes.as_ref().map(Nodes::from_record).unwrap_or_default();
+        self.applied
+            .formats
+            .check(nodes.format())
+            .map_err(|error| RestoreError::Invalid { rule: error.to_string() })?;
         let mut state = self.state.lock();
         if generation.is_some_and(|asking| asking != state.generation) {
             return Err(RestoreError::Invalid { rule: ApplyError::Superseded.to_string() });
@@ -142,7 +148,7 @@ impl<R: Replica> Machine<R> {
         self.applied_next.store(applied_next, Ordering::Release);
         state.membership = membership;
         state.dedup = DedupTable::from_records(&header.dedup);
-        state.nodes = header.nodes.as_ref().map(Nodes::from_record).unwrap_or_default();
+        state.nodes = nodes;
         let Origin { node_id, incarnation } = self.place().origin;
         let applied_unseen = state.dedup.last(node_id, incarnation);
         let (nodes, last) = (state.nodes.clone(), state.last_applied);
@@ -255,7 +261,14 @@ impl<R: Replica> Machine<R> {
         if is_foreign_decision(command, log_id) {
             return Ok(None);
         }
-        let Some(change) = state.nodes.apply(index, command) else {
+        let change = state.nodes.apply(index, command);
+        if let Err(error) = self.applied.formats.check(state.nodes.format()) {
+            let fault = format!("log entry {index} cannot be applied: {error}");
+            tracing::error!(%fault, "this release cannot be a member of the cluster any more");
+            state.fault = Some(fault.clone());
+            return Err(ApplyError::Fault(fault));
+        }
+        let Some(change) = change else {
             return Ok(Some((state.nodes.clone(), None)));
         };
         let told = catch_unwind(AssertUnwindSafe(|| self.replica.node_changed(index, change)));
@@ -270,6 +283,11 @@ impl<R: Replica> Machine<R> {
             _ => GiveUpReason::Unspecified,
         };
         Ok(Some((state.nodes.clone(), Some((change, reason)))))
+    }
+
+    /// What the cluster writes, as far as this node has applied the log.
+    pub(crate) fn format(&self) -> WrittenFormat {
+        self.applied.format.clone()
     }
 
     /// What the cluster knows about its nodes, as far as this node has applied the log.
@@ -318,7 +336,7 @@ impl<R: Replica> Machine<R> {
             snapshot_id: String::new(),
             nodes: Some(state.nodes.to_record()),
         };
-        (header, self.replica.view(), self.applied_bytes.load(Ordering::Relaxed))
+        (header, self.replica.view(self.applied.format.get()), self.applied_bytes.load(Ordering::Relaxed))
     }
 }
 

@@ -27,6 +27,8 @@ pub struct Overview {
     pub lease_ms: u32,
     /// How long a node keeps its clients while it is fenced, in milliseconds.
     pub fenced_drop_ms: u32,
+    /// The format that the cluster writes.
+    pub format: u32,
     /// The members, by identifier.
     pub members: Vec<Member>,
 }

@@ -21,10 +21,7 @@ use crate::actors::slot::Slot;
 use crate::clock;
 use crate::domain::session::SessionId;
 use crate::observe::logging;
-use crate::store::{MemberRole, Store};
-
-/// Version of this program.
-const VERSION: &str = env!("CARGO_PKG_VERSION");
+use crate::store::{MemberRole, Release, Store};
 
 /// How long a lane may take to look at one of its connections.
 const INSPECTION_MAX: Duration = Duration::from_secs(2);
@@ -34,6 +31,7 @@ const HASH_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// Answers questions about this node.
 pub struct Answers {
+    release: Release,
     store: Arc<Store>,
     environment: Arc<Environment>,
     drain: Arc<Drain>,
@@ -45,10 +43,15 @@ pub struct Answers {
 }
 
 impl Answers {
-    /// For a node that has just begun to run.
-    pub fn new(store: Arc<Store>, environment: Arc<Environment>, drain: Arc<Drain>) -> Self {
+    /// For a node of this release that has just begun to run.
+    pub fn new(
+        release: Release,
+        store: Arc<Store>,
+        environment: Arc<Environment>,
+        drain: Arc<Drain>,
+    ) -> Self {
         let (hash, last_hash) = (Arc::default(), Arc::default());
-        Self { store, environment, drain, started: clock::monotonic(), hash, last_hash }
+        Self { release, store, environment, drain, started: clock::monotonic(), hash, last_hash }
     }
 
     /// Answers an encoded question by an encoded answer.
@@ -163,7 +166,8 @@ impl Answers {
             connections: lanes.map(|lane| lane.counters.connections_open.get()).sum(),
             sessions: self.environment.catalog.sessions_of_node_count(own_id),
             uptime_s: clock::monotonic().duration_since(self.started).as_secs(),
-            version: VERSION.to_owned(),
+            version: self.release.version.clone(),
+            newest_format: self.release.formats.newest(),
             state_hash: Some(state_hash),
             ..NodeStatus::default()
         };

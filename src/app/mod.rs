@@ -14,6 +14,7 @@ mod first_start;
 mod operators;
 mod peers;
 mod publisher;
+mod release;
 mod samples;
 mod stop;
 mod threads;
@@ -21,6 +22,7 @@ mod threads;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+pub use release::release;
 pub use stop::Signals;
 
 use actix_rt::Arbiter;
@@ -42,7 +44,7 @@ use crate::domain::window::WindowLimits;
 use crate::net::pki::PkiError;
 use crate::net::tls::TlsSetupError;
 use crate::observe::connection_log::ConnectionLog;
-use crate::store::{self, NodeStatus, OpenError, StoreError};
+use crate::store::{self, Formats, NodeStatus, OpenError, Release, StoreError};
 use crate::verify::password::{PasswordVerifier, VerifierError, VerifierSettings};
 use crate::verify::throttle::{Throttle, ThrottleSettings};
 use answers::Answers;
@@ -78,6 +80,14 @@ pub enum StartError {
         /// Why it cannot.
         error: std::io::Error,
     },
+    /// The operator holds a format that the release does not write.
+    #[error("cluster.hold_format must be {formats} (is {given}): this release writes no other format")]
+    HoldFormat {
+        /// What was given.
+        given: u32,
+        /// What the release writes.
+        formats: Formats,
+    },
     /// A file or thread.
     #[error("{what}: {error}")]
     System {
@@ -108,11 +118,12 @@ pub struct Node {
     entrance: Threads,
 }
 
-/// Starts a node on the current thread, which must run an actix `System`.
+/// Starts a node of this release on the current thread, which must run an actix `System`.
 ///
 /// # Errors
 /// [`StartError`]; what was started is stopped again.
-pub async fn start(config: &Config) -> Result<Node, StartError> {
+pub async fn start(config: &Config, release: &Release) -> Result<Node, StartError> {
+    let release = &release::held(release, config)?;
     let data_dir = &config.node.data_dir;
     first_start::prepare_data_dir(data_dir)?;
     let service = Threads::start("service", 2)?;
@@ -136,19 +147,20 @@ pub async fn start(config: &Config) -> Result<Node, StartError> {
     };
 
     let peers = Arc::new(Peers::new(lanes.clone(), Arc::clone(&forwarding)));
-    let service_of_peers = Arc::<Peers>::clone(&peers);
-    let opening =
-        service.spawn(store::open(store_options(config)?, Arc::new(observer), effects, service_of_peers));
-    let opened = opening.await.map_err(std::io::Error::other).map_err(StartError::system("storage task"))?;
-    let store = Arc::new(opened?);
+    let opening = store::open(
+        store_options(config, release)?,
+        Arc::new(observer),
+        effects,
+        Arc::<Peers>::clone(&peers),
+    );
+    let store = Arc::new(on(&service, "storage task", opening).await??);
     forwarding.connect(store.links());
     learn_own_node(own_node.clone(), store.status(), &service);
     let catalog = store.catalog();
     let administrator = first_start::Administrator::new(catalog.clone(), own_node, config)?;
-    if store.lease().is_valid() {
-        administrator.ensure().await?;
-    } else {
-        service.spawn(administrator.ensure_later());
+    match store.lease().is_valid() {
+        true => administrator.ensure().await?,
+        false => drop(service.spawn(administrator.ensure_later())),
     }
 
     let verifier = Arc::new(PasswordVerifier::start(VerifierSettings::default())?);
@@ -170,13 +182,11 @@ pub async fn start(config: &Config) -> Result<Node, StartError> {
     let runtime = service.handle().clone();
     let drain = Drain::new(Arc::clone(&store), Arc::clone(&environment), runtime, config.node.drain_rate);
     let drain = Arc::new(drain);
-    answer_questions(&peers, &store, &environment, &drain);
+    answer_questions(&peers, release, &store, &environment, &drain);
     service.spawn(Arc::clone(&environment.tenures).retry());
     service.spawn(fence::watch(Arc::clone(&environment), config.cluster.fenced_drop));
 
-    let on_service = service.enter();
-    let operators = ClusterOperators::start(Arc::clone(&store), Arc::clone(&environment.directory), config);
-    drop(on_service);
+    let operators = operators(&service, &store, &environment, config);
     let parts = doors::Parts {
         environment: &environment,
         store: &store,
@@ -200,22 +210,44 @@ impl Node {
     }
 }
 
-fn store_options(config: &Config) -> Result<store::StoreOptions, StartError> {
+/// Waits for something that happens on other threads.
+async fn on<T: Send + 'static>(
+    threads: &Threads,
+    what: &str,
+    work: impl Future<Output = T> + Send + 'static,
+) -> Result<T, StartError> {
+    threads.spawn(work).await.map_err(std::io::Error::other).map_err(StartError::system(what))
+}
+
+fn store_options(config: &Config, release: &Release) -> Result<store::StoreOptions, StartError> {
     let path = config.node.data_dir.join(store::STORAGE_DIRECTORY);
     let mut options = store::StoreOptions::new(path, config.node.name.clone());
     options.limits = config.quotas.clone();
+    options.node.release = release.clone();
     options.node.peers = peers::options(config)?;
     Ok(options)
+}
+
+fn operators(
+    service: &Threads,
+    store: &Arc<store::Store>,
+    environment: &Environment,
+    config: &Config,
+) -> Arc<ClusterOperators> {
+    let _on_service = service.enter();
+    ClusterOperators::start(Arc::clone(store), Arc::clone(&environment.directory), config)
 }
 
 /// From now on the node answers what other nodes ask on behalf of operators.
 fn answer_questions(
     peers: &Peers,
+    release: &Release,
     store: &Arc<store::Store>,
     environment: &Arc<Environment>,
     drain: &Arc<Drain>,
 ) {
-    let answers = Arc::new(Answers::new(Arc::clone(store), Arc::clone(environment), Arc::clone(drain)));
+    let (store, environment, drain) = (Arc::clone(store), Arc::clone(environment), Arc::clone(drain));
+    let answers = Arc::new(Answers::new(release.clone(), store, environment, drain));
     peers.answer_by(Box::new(move |question| {
         let answers = Arc::clone(&answers);
         Box::pin(async move { answers.answer(question).await })

@@ -98,6 +98,7 @@ impl Operators for ClusterOperators {
             leader_id: status.leader_id,
             lease_ms: milliseconds(self.lease),
             fenced_drop_ms: milliseconds(self.fenced_drop),
+            format: self.store.format(),
             members,
         }
     }

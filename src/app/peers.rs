@@ -36,7 +36,6 @@ pub fn options(config: &Config) -> Result<Option<PeerOptions>, StartError> {
         voters: config.cluster.voters,
         never_votes: !config.cluster.vote,
         join_secret: join_secret(config)?,
-        version: env!("CARGO_PKG_VERSION").to_owned(),
         lease: config.cluster.lease,
     }))
 }

@@ -36,6 +36,7 @@ use self::arguments::server::{DemoArguments, ServeArguments};
 use self::client::Client;
 use self::commands::{Session, backup};
 use self::error::{CliError, Failure};
+use crate::store::Formats;
 
 /// A self-hosted IoT message broker: MQTT 3.1.1, registries of devices, the API of Yandex IoT Core
 #[derive(Parser, Debug)]
@@ -121,15 +122,16 @@ const CLIENT_FLAGS: [(&str, &str); 7] = [
     ("retry", "retry"),
 ];
 
-/// Runs a client command. `Serve` and `Demo` belong to the caller and do nothing here.
+/// Runs a client command; backups are read by a release of these formats. `Serve` and `Demo` belong to the caller and do
+/// nothing here.
 ///
 /// # Errors
 /// [`Failure`], which says what to try next as well.
-pub async fn run(cli: &Cli) -> Result<(), Failure> {
-    Ok(perform(cli).await?)
+pub async fn run(cli: &Cli, formats: Formats) -> Result<(), Failure> {
+    Ok(perform(cli, formats).await?)
 }
 
-async fn perform(cli: &Cli) -> Result<(), CliError> {
+async fn perform(cli: &Cli, formats: Formats) -> Result<(), CliError> {
     match &cli.command {
         Command::Serve(_) | Command::Demo(_) => Ok(()),
         Command::Doctor(arguments) => doctor::run(arguments, cli.client.format),
@@ -137,25 +139,29 @@ async fn perform(cli: &Cli) -> Result<(), CliError> {
         Command::Mqtt(MqttCommand::Subscribe(arguments)) => {
             mqtt::subscribe::run(&cli.client, arguments).await
         }
-        Command::Registry(command) => session(cli)?.registry(command).await,
-        Command::Device(command) => session(cli)?.device(command).await,
-        Command::Broker(command) => session(cli)?.broker(command).await,
-        Command::Operation(command) => session(cli)?.operation(command).await,
-        Command::Token(command) => session(cli)?.token(command).await,
+        Command::Registry(command) => session(cli, formats)?.registry(command).await,
+        Command::Device(command) => session(cli, formats)?.device(command).await,
+        Command::Broker(command) => session(cli, formats)?.broker(command).await,
+        Command::Operation(command) => session(cli, formats)?.operation(command).await,
+        Command::Token(command) => session(cli, formats)?.token(command).await,
         Command::Cluster(ClusterCommand::Recover(arguments)) => recover::run(arguments),
-        Command::Backup(BackupCommand::Create(arguments)) => session(cli)?.create_backup(arguments).await,
-        Command::Backup(BackupCommand::Verify(arguments)) => backup::verify(arguments, cli.client.format),
-        Command::Backup(BackupCommand::Restore(arguments)) => backup::restore(arguments),
-        Command::Cluster(command) => session(cli)?.cluster(command).await,
-        Command::Node(command) => session(cli)?.node(command, cli.client.data_dir.as_deref()).await,
-        Command::Top(arguments) => session(cli)?.top(arguments).await,
-        Command::Session(command) => session(cli)?.session(command).await,
-        Command::Space(command) => session(cli)?.space(command).await,
+        Command::Backup(BackupCommand::Create(arguments)) => {
+            session(cli, formats)?.create_backup(arguments).await
+        }
+        Command::Backup(BackupCommand::Verify(arguments)) => {
+            backup::verify(arguments, formats, cli.client.format)
+        }
+        Command::Backup(BackupCommand::Restore(arguments)) => backup::restore(arguments, formats),
+        Command::Cluster(command) => session(cli, formats)?.cluster(command).await,
+        Command::Node(command) => session(cli, formats)?.node(command, cli.client.data_dir.as_deref()).await,
+        Command::Top(arguments) => session(cli, formats)?.top(arguments).await,
+        Command::Session(command) => session(cli, formats)?.session(command).await,
+        Command::Space(command) => session(cli, formats)?.space(command).await,
     }
 }
 
-fn session(cli: &Cli) -> Result<Session, CliError> {
-    Ok(Session { client: Client::new(&cli.client)?, format: cli.client.format })
+fn session(cli: &Cli, formats: Formats) -> Result<Session, CliError> {
+    Ok(Session { client: Client::new(&cli.client)?, format: cli.client.format, formats })
 }
 
 #[cfg(test)]

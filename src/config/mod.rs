@@ -112,6 +112,9 @@ pub struct Cluster {
     pub lease: Duration,
     /// A node that has not served for so long drops its clients, so that they look for another. Default: 30 s.
     pub fenced_drop: Duration,
+    /// The node says that it writes no newer format than this, so that the release before can be put back on all nodes.
+    /// `None`: the newest that it can.
+    pub hold_format: Option<u32>,
 }
 
 impl Cluster {

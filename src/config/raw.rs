@@ -123,6 +123,7 @@ pub struct RawCluster {
     pub join_secret_file: Option<String>,
     pub lease_ms: u64,
     pub fenced_drop_s: u64,
+    pub hold_format: Option<u32>,
 }
 
 impl Default for RawCluster {
@@ -136,6 +137,7 @@ impl Default for RawCluster {
             join_secret_file: None,
             lease_ms: 5000,
             fenced_drop_s: 30,
+            hold_format: None,
         }
     }
 }

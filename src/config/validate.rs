@@ -150,6 +150,7 @@ impl Found {
                 raw.fenced_drop_s,
                 FENCED_DROP_S,
             )),
+            hold_format: raw.hold_format,
         }
     }
 

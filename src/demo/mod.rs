@@ -61,7 +61,7 @@ pub async fn run(arguments: &DemoArguments) -> Result<(), DemoError> {
     let directory = tempfile::tempdir().map_err(DemoError::system("temporary directory"))?;
     let config = configuration(&directory.path().join("data"))?;
     say("Starting a node in a temporary directory …")?;
-    let node = Box::pin(app::start(&config)).await?;
+    let node = Box::pin(app::start(&config, &app::release())).await?;
     let result = tokio::select! {
         result = perform(arguments, &config, &node) => result,
         () = signals.wait() => Ok(()),

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::Path;
 
 use rookery_cluster::backup::{self, BackupError, BackupFacts};
-use rookery_cluster::{Recovered, RestoreError, SnapshotError};
+use rookery_cluster::{Formats, Recovered, RestoreError, SnapshotError};
 
 use super::open::{STORAGE_DIRECTORY, Store};
 use super::replica::{read_catalog, state_hash};
@@ -38,14 +38,14 @@ pub struct BackupContent {
     pub hash: [u8; 32],
 }
 
-/// Reads a backup as a whole and checks every record.
+/// Reads a backup as a whole and checks every record, as a release of these formats.
 ///
 /// # Errors
 /// [`BackupError`], which names the rule.
-pub fn verify(path: &Path) -> Result<BackupContent, BackupError> {
+pub fn verify(path: &Path, formats: Formats) -> Result<BackupContent, BackupError> {
     let mut content = Catalog::new();
     let facts = backup::verify(path, |body| {
-        content = read_catalog(body)?;
+        content = read_catalog(body, formats)?;
         Ok(())
     })?;
     let content = content.without_sessions();
@@ -54,11 +54,11 @@ pub fn verify(path: &Path) -> Result<BackupContent, BackupError> {
     Ok(BackupContent { facts, registries, devices, brokers, stored_messages, hash: state_hash(&content) })
 }
 
-/// Makes the data directory of the first node of a new cluster out of a backup.
+/// Makes the data directory of the first node of a new cluster out of a backup, for a release of these formats.
 ///
 /// # Errors
 /// [`BackupError`]; the directory is as it was.
-pub fn restore(path: &Path, data_dir: &Path) -> Result<Recovered, BackupError> {
-    let check = |body: &mut dyn Read| -> Result<(), RestoreError> { read_catalog(body).map(drop) };
+pub fn restore(path: &Path, data_dir: &Path, formats: Formats) -> Result<Recovered, BackupError> {
+    let check = |body: &mut dyn Read| -> Result<(), RestoreError> { read_catalog(body, formats).map(drop) };
     backup::restore(&data_dir.join(STORAGE_DIRECTORY), path, check)
 }

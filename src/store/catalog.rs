@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use rookery_cluster::{Lease, Proposer};
 use smol_str::SmolStr;
 
@@ -83,13 +84,18 @@ impl CatalogHandle {
         &self.commit_times
     }
 
+    /// The bytes of a command for the log, as all members read it.
+    pub(super) fn encode(&self, command: &Command) -> Bytes {
+        wire::encode_command(command, self.proposer.format())
+    }
+
     /// Proposes a command and waits until it is on disk and applied here.
     ///
     /// # Errors
     /// [`StoreError`]; the command is as good as never proposed, unless the error says that it may have applied.
     pub async fn propose(&self, command: Command) -> Result<Outcome, StoreError> {
         let begun = clock::monotonic();
-        let response = self.proposer.propose(wire::encode_command(&command)).await?;
+        let response = self.proposer.propose(self.encode(&command)).await?;
         self.commit_times.record(begun.elapsed());
         Ok(response?)
     }
@@ -203,7 +209,7 @@ impl CatalogHandle {
         message: SetPermanent,
         on_done: impl FnOnce(Result<(), StoreError>) + Send + 'static,
     ) {
-        let command = wire::encode_command(&Command::SetPermanent(message));
+        let command = self.encode(&Command::SetPermanent(message));
         self.proposer.try_submit(command, move |response| {
             on_done(match response {
                 Ok(Ok(_)) => Ok(()),
@@ -219,7 +225,7 @@ impl CatalogHandle {
         let mut rest = batch;
         while !rest.is_empty() {
             let later = rest.split_off(rest.len().min(LAST_SEEN_PER_COMMAND_MAX));
-            let command = wire::encode_command(&Command::LastSeen(rest));
+            let command = self.encode(&Command::LastSeen(rest));
             self.proposer.try_submit(command, |response| {
                 if let Err(error) = response {
                     tracing::debug!(%error, "monitoring data is not stored");

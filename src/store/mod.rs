@@ -24,8 +24,8 @@ pub use open::{STORAGE_DIRECTORY, Store, StoreOptions, open};
 pub use replica::ApplyObserver;
 pub use rookery_cluster::lease::{REMOVED, now_ns};
 pub use rookery_cluster::{
-    AskError, Barrier, BoxFuture, ClusterEvent, EffectGuard, Effects, Lease, LinkLoad, LinkSource, Links,
-    Member, MemberRole, NoPeers, NodeState, NodeStatus, PeerOptions, PeerService, Standing,
+    AskError, Barrier, BoxFuture, ClusterEvent, EffectGuard, Effects, Formats, Lease, LinkLoad, LinkSource,
+    Links, Member, MemberRole, NoPeers, NodeState, NodeStatus, PeerOptions, PeerService, Release, Standing,
 };
 pub use sessions::{ChangedSubscriptions, OpenedSession};
 

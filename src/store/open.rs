@@ -68,7 +68,7 @@ pub async fn open(
     effects: Arc<Effects>,
     peers: Arc<dyn PeerService>,
 ) -> Result<Store, OpenError> {
-    let replica = Arc::new(CatalogReplica::new(observer));
+    let replica = Arc::new(CatalogReplica::new(observer, options.node.release.formats));
     let node = Node::start(options.node, Arc::clone(&replica), Arc::clone(&effects), peers).await?;
     let catalog = CatalogHandle::new(replica, node.proposer(), node.lease());
     let limits = put_limits(&catalog, node.lease(), options.limits).await;
@@ -79,6 +79,11 @@ impl Store {
     /// The handle to the catalog.
     pub fn catalog(&self) -> CatalogHandle {
         self.catalog.clone()
+    }
+
+    /// The format that the cluster writes, as far as this node knows.
+    pub fn format(&self) -> u32 {
+        self.node.proposer().format()
     }
 
     /// Whether this node may serve clients.

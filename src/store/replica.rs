@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::RwLock;
-use rookery_cluster::{NodeChange, Replica, RestoreError, SnapshotView};
+use rookery_cluster::{Formats, NodeChange, Replica, RestoreError, SnapshotView};
 use sha2::{Digest as _, Sha256};
 
 use super::wire::{self, SnapshotError};
@@ -27,11 +27,12 @@ pub trait ApplyObserver: Send + Sync + 'static {
 pub struct CatalogReplica {
     catalog: RwLock<Catalog>,
     observer: Arc<dyn ApplyObserver>,
+    formats: Formats,
 }
 
 impl CatalogReplica {
-    pub(super) fn new(observer: Arc<dyn ApplyObserver>) -> Self {
-        Self { catalog: RwLock::new(Catalog::new()), observer }
+    pub(super) fn new(observer: Arc<dyn ApplyObserver>, formats: Formats) -> Self {
+        Self { catalog: RwLock::new(Catalog::new()), observer, formats }
     }
 
     pub(super) fn read<T>(&self, read: impl FnOnce(&Catalog) -> T) -> T {
@@ -39,7 +40,7 @@ impl CatalogReplica {
     }
 
     fn apply_one(&self, index: u64, bytes: &Bytes) -> Result<Outcome, Rejection> {
-        let command = match wire::decode_command(bytes.clone()) {
+        let command = match wire::decode_command(bytes.clone(), self.formats.newest()) {
             Ok(command) => command,
             // Peers may have understood it. Going on would let the states differ without anyone noticing.
             Err(error) => {
@@ -78,12 +79,12 @@ impl Replica for CatalogReplica {
         }
     }
 
-    fn view(&self) -> Box<dyn SnapshotView> {
-        Box::new(View(self.catalog.read().clone()))
+    fn view(&self, format: u32) -> Box<dyn SnapshotView> {
+        Box::new(View { catalog: self.catalog.read().clone(), format })
     }
 
     fn restore(&self, source: &mut dyn std::io::Read) -> Result<(), RestoreError> {
-        let restored = read_catalog(source)?;
+        let restored = read_catalog(source, self.formats)?;
         let mut catalog = self.catalog.write();
         *catalog = restored;
         self.observer.restored(&catalog);
@@ -91,9 +92,12 @@ impl Replica for CatalogReplica {
     }
 }
 
-/// Reads the catalog that a snapshot holds.
-pub(super) fn read_catalog(source: &mut dyn std::io::Read) -> Result<Catalog, RestoreError> {
-    wire::read_snapshot(source).map_err(restore_error)
+/// Reads the catalog that a snapshot holds, if it has a format that this release reads.
+pub(super) fn read_catalog(
+    source: &mut dyn std::io::Read,
+    formats: Formats,
+) -> Result<Catalog, RestoreError> {
+    wire::read_snapshot(source, formats.newest()).map_err(restore_error)
 }
 
 fn restore_error(error: SnapshotError) -> RestoreError {
@@ -106,11 +110,14 @@ fn restore_error(error: SnapshotError) -> RestoreError {
     }
 }
 
-struct View(Catalog);
+struct View {
+    catalog: Catalog,
+    format: u32,
+}
 
 impl SnapshotView for View {
     fn write(&self, sink: &mut dyn std::io::Write) -> std::io::Result<()> {
-        wire::write_snapshot(&self.0, sink)
+        wire::write_snapshot(&self.catalog, self.format, sink)
     }
 }
 

@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use super::catalog::{CatalogHandle, unexpected};
 use super::error::StoreError;
-use super::wire;
 use crate::domain::catalog::{
     ChangeSubscriptions, CloseSession, Command, OpenSession, Outcome, Page, PageRequest, SessionFilter,
 };
@@ -79,7 +78,8 @@ impl CatalogHandle {
         command: &Command,
         on_done: impl FnOnce(Result<Outcome, StoreError>) + Send + 'static,
     ) {
-        self.proposer().try_submit_essential(wire::encode_command(command), move |response| {
+        let command = self.encode(command);
+        self.proposer().try_submit_essential(command, move |response| {
             on_done(match response {
                 Ok(result) => result.map_err(StoreError::from),
                 Err(error) => Err(error.into()),

@@ -78,7 +78,7 @@ impl Drop for Watched {
 fn the_status_has_the_shape_that_tools_rely_on() {
     let node = Node::start(BINARY);
     let printed = run(&node, &["cluster", "status", "--format", "json"]);
-    assert_eq!(keys(&printed), ["cluster_id", "leader", "lease_ms", "fenced_drop_ms", "nodes"]);
+    assert_eq!(keys(&printed), ["cluster_id", "leader", "lease_ms", "fenced_drop_ms", "nodes", "format"]);
     let status: Value = serde_json::from_str(&printed).expect("it is JSON");
     let [row] = &status["nodes"].as_array().expect("a list")[..] else { panic!("one node: {status}") };
     assert_eq!(row["name"], status["leader"]);

@@ -4,7 +4,7 @@ use crate::repository::{Finding, Source, report, sources};
 use crate::tokens::Path;
 
 /// The rooms of `src/` by rank. A room imports rooms of lower rank only; equal ranks do not see each other.
-/// (`main` is the binary's entry and counts as above all.)
+/// (`run` is the edge of the program and `main` the binary's entry; both count as above all.)
 const RANKS: [(usize, &[&str]); 9] = [
     (0, &["mqtt"]),
     (1, &["domain"]),
@@ -14,7 +14,7 @@ const RANKS: [(usize, &[&str]); 9] = [
     (5, &["net", "api", "ops"]),
     (6, &["app", "cli"]),
     (7, &["demo"]),
-    (8, &["main"]),
+    (8, &["main", "run"]),
 ];
 
 /// Rooms that are pure: values in, values out.
@@ -67,12 +67,12 @@ const RESERVED: &[(&str, &[&str])] = &[
     ("openraft", &["cluster"]),
     ("fjall", &["cluster", "store"]),
     ("actix", &["actors", "app"]),
-    ("actix_rt", &["actors", "app", "main", "instructions"]),
-    ("anyhow", &["demo", "main", "harness", "instructions", "load", "suites"]),
+    ("actix_rt", &["actors", "app", "run", "instructions"]),
+    ("anyhow", &["demo", "run", "harness", "instructions", "load", "suites"]),
     ("axum", &["api", "app", "ops"]),
     ("figment", &["config"]),
     ("rcgen", &["net", "cli", "demo", "harness", "load", "suites", "cluster"]),
-    ("rookery", &["main", "fuzz", "instructions"]),
+    ("rookery", &["main", "fuzz", "instructions", "releases"]),
     ("rookery_cluster", &["store", "actors", "app", "api", "cluster", "instructions"]),
     ("rookery_harness", &["suites"]),
     ("rookery_proto", &["api", "store", "cli", "cluster", "app", "harness", "load", "suites"]),
@@ -190,7 +190,9 @@ fn place(source: &Source) -> String {
     }
     let mut parts = source.path.split('/');
     match (parts.next(), parts.next()) {
-        (Some("tests"), Some(package @ ("harness" | "instructions" | "load" | "fuzz"))) => package.to_owned(),
+        (Some("tests"), Some(package @ ("harness" | "instructions" | "load" | "fuzz" | "releases"))) => {
+            package.to_owned()
+        }
         (Some("tests"), _) => "suites".to_owned(),
         (Some(package), _) => package.to_owned(),
         (None, _) => String::new(),

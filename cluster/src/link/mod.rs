@@ -36,6 +36,7 @@ use tokio::task::AbortHandle;
 
 use crate::barrier::Barrier;
 use crate::effects::Effects;
+use crate::formats::{Release, WrittenFormat};
 use crate::lease::now_ns;
 use crate::network::Channels;
 use crate::peer::PeerService;
@@ -48,8 +49,6 @@ pub const BACKLOG_LIMIT: usize = 32 * 1024 * 1024;
 /// The longest chunk. Meant are chunks of some ten KiB.
 pub const CHUNK_BYTES_MAX: usize = 32 * 1024 * 1024;
 
-/// The version of the protocol that this node speaks.
-const PROTOCOL: u32 = 1;
 /// Longest message; a chunk of full length and what goes with it.
 const MESSAGE_BYTES_MAX: usize = CHUNK_BYTES_MAX + 64 * 1024;
 /// Each side says something at least this often.
@@ -84,7 +83,8 @@ struct Changing {
 pub(crate) struct Context {
     /// This node's Raft identifier.
     own_id: u64,
-    version: String,
+    release: Release,
+    format: WrittenFormat,
     channels: Channels,
     effects: Arc<Effects>,
     barrier: Barrier,
@@ -96,8 +96,10 @@ pub(crate) struct Context {
 pub(crate) struct Equipment {
     /// This node's Raft identifier.
     pub(crate) own_id: u64,
-    /// Shown to other nodes.
-    pub(crate) version: String,
+    /// What runs here.
+    pub(crate) release: Release,
+    /// What the cluster writes.
+    pub(crate) format: WrittenFormat,
     /// Reaches other nodes.
     pub(crate) channels: Channels,
     /// How far this node is.
@@ -197,9 +199,9 @@ impl Links {
 
     /// Begins to connect, on the runtime that this is called from. To be called once, when the node knows who it is.
     pub(crate) fn start(&self, equipment: Equipment) {
-        let Equipment { own_id, version, channels, effects, barrier, service } = equipment;
+        let Equipment { own_id, release, format, channels, effects, barrier, service } = equipment;
         let runtime = Handle::current();
-        let context = Context { own_id, version, channels, effects, barrier, service, runtime };
+        let context = Context { own_id, release, format, channels, effects, barrier, service, runtime };
         let mut changing = self.inner.changing.lock();
         if self.inner.context.set(Arc::new(context)).is_err() {
             tracing::error!("the links of this node were started twice");

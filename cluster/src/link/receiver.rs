@@ -21,7 +21,8 @@ use super::answers::Answers;
 use super::intake::{Admission, Epochs, Intake, IntakeError};
 use super::peer::Peer;
 use super::table::{Table, Verdict};
-use super::{Context, Links, PROTOCOL, SILENCE_MAX};
+use super::{Context, Links, SILENCE_MAX};
+use crate::formats::Formats;
 use crate::network::{ask, authenticated};
 use crate::peer::LinkSource;
 
@@ -150,7 +151,7 @@ impl Delivery {
     async fn receive(&mut self, requests: &mut Streaming<DeliverRequest>) -> Result<(), Status> {
         let Some(first) = next_message(requests).await? else { return Ok(()) };
         let opening = first.opening.as_ref().ok_or_else(|| Status::invalid_argument("no opening"))?;
-        let epochs = checked(opening)?;
+        let epochs = checked(opening, self.context.release.formats)?;
         self.until_current(epochs).await?;
         self.report(epochs, &first);
         let peer = Arc::clone(&self.peer);
@@ -262,11 +263,12 @@ async fn next_message(requests: &mut Streaming<DeliverRequest>) -> Result<Option
     }
 }
 
-fn checked(opening: &LinkOpening) -> Result<Epochs, Status> {
-    if opening.protocol != PROTOCOL {
-        let (theirs, version) = (opening.protocol, &opening.version);
+fn checked(opening: &LinkOpening, readable: Formats) -> Result<Epochs, Status> {
+    let (format, version) = (opening.format, &opening.version);
+    if format == 0 || format > readable.newest() {
+        let newest = readable.newest();
         return Err(Status::failed_precondition(format!(
-            "this node speaks protocol {PROTOCOL} of the link; version {version} speaks {theirs}"
+            "this node reads formats up to {newest} on a link; version {version} writes {format}"
         )));
     }
     Ok(Epochs { sender: opening.sender_epoch, receiver: opening.receiver_epoch })

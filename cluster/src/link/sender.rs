@@ -16,7 +16,7 @@ use super::codec::DeliverCodec;
 use super::intake::Epochs;
 use super::peer::{Attempt, Next, Peer};
 use super::queue::{Batch, Violation};
-use super::{Context, HEARTBEAT, PROTOCOL, SILENCE_MAX};
+use super::{Context, HEARTBEAT, SILENCE_MAX};
 use crate::lease::now_ns;
 use crate::network::ChannelError;
 
@@ -165,8 +165,8 @@ impl Requests {
         let opening = LinkOpening {
             sender_epoch: target.sender,
             receiver_epoch: target.receiver,
-            protocol: PROTOCOL,
-            version: context.version.clone(),
+            format: context.format.get(),
+            version: context.release.version.clone(),
         };
         let mut effective = context.effects.watch();
         effective.mark_changed();

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::grants::{Answer, Beginning, GiveUp, Grants, Ground, Refusal, Request, Settings};
+use crate::formats::Formats;
 use crate::nodes::Nodes;
-use crate::record::{GiveUpReason, RegisterNode, SystemChange, SystemCommand};
+use crate::record::{GiveUpReason, RegisterNode, SetFormat, SystemChange, SystemCommand};
 
 const SECOND: u64 = 1_000_000_000;
 const START: u64 = 100 * SECOND;
@@ -37,11 +38,16 @@ impl Leader {
 
     fn ask(&mut self, node_id: u64, epoch: u64, now: u64) -> Answer {
         let echo = self.echoes[node_id as usize];
-        let request = Request { node_id, term: 7, incarnation: 1, epoch, echo, ..Request::default() };
+        let request = Request { node_id, term: 7, incarnation: 1, epoch, echo, ..request() };
         let answer = self.grants.renew(request, now);
         self.echoes[node_id as usize] = answer.clock;
         answer
     }
+}
+
+/// The request of a node that writes the first format.
+fn request() -> Request {
+    Request { formats: Formats::told(1, 1), ..Request::default() }
 }
 
 #[test]
@@ -65,7 +71,7 @@ fn a_lease_counts_from_the_last_sign_of_a_quorum() {
     assert_eq!(leader.ask(2, 2, later).granted, Ok(4 * SECOND), "it was there a second ago");
     assert_eq!(leader.ask(1, 1, later).granted, Ok(4 * SECOND), "the leader has no more itself");
     assert_eq!(leader.ask(3, 2, later).granted, Err(Refusal::OtherEpoch));
-    let request = Request { node_id: 2, term: 6, incarnation: 1, epoch: 2, ..Request::default() };
+    let request = Request { node_id: 2, term: 6, incarnation: 1, epoch: 2, ..request() };
     assert_eq!(leader.grants.renew(request, later).granted, Err(Refusal::OtherTerm));
     let much_later = START + 6 * SECOND;
     leader.refresh(4, true, much_later);
@@ -84,21 +90,14 @@ fn until_given_up(takes_leave: bool) -> (GiveUp, u64) {
         leader.ask(1, 1, now);
         let (echo, before) = (leader.echoes[2], leader.echoes[3]);
         let unreachable = BTreeSet::from([3]);
-        let request = Request {
-            node_id: 2,
-            term: 7,
-            incarnation: 1,
-            epoch: 2,
-            echo,
-            unreachable,
-            ..Request::default()
-        };
+        let request =
+            Request { node_id: 2, term: 7, incarnation: 1, epoch: 2, echo, unreachable, ..request() };
         leader.echoes[2] = leader.grants.renew(request, now).clock;
         let is_refused = matches!(leader.ask(3, 3, now).granted, Err(Refusal::GivingUp(_)));
         assert!(refused_at.is_none() || is_refused, "nothing after the decision");
         if is_refused && refused_at.is_none() {
             refused_at = Some(now);
-            let late = Request { node_id: 3, term: 7, incarnation: 1, echo: before, ..Request::default() };
+            let late = Request { node_id: 3, term: 7, incarnation: 1, echo: before, ..request() };
             leader.grants.renew(late, now);
             if takes_leave {
                 leader.ask(3, 0, now);
@@ -118,4 +117,28 @@ fn whoever_takes_its_leave_is_not_waited_for() {
     assert_eq!(given_up, expected);
     assert!(after >= 5 * SECOND, "its lease has to run out: a request from before the decision says nothing");
     assert_eq!(until_given_up(true), (expected, SECOND), "only the margin");
+}
+
+#[test]
+fn a_release_that_cannot_write_the_format_of_the_cluster_gets_no_lease() {
+    let mut leader = Leader::new(3);
+    leader.refresh(4, true, START);
+    let ask = |leader: &mut Leader, formats| {
+        let asked = Request { node_id: 2, term: 7, incarnation: 1, epoch: 2, formats, ..Request::default() };
+        leader.refresh(4, true, START);
+        let Answer { granted, may_register, .. } = leader.grants.renew(asked, START);
+        (granted.map(drop).map_err(|refusal| refusal.to_string()), may_register)
+    };
+    let (old, both) = (Formats::told(1, 1), Formats::told(1, 2));
+    assert_eq!((ask(&mut leader, old), ask(&mut leader, both)), ((Ok(()), true), (Ok(()), true)));
+    let nonsense = "the formats that the node writes make no sense".to_owned();
+    assert_eq!(ask(&mut leader, None), (Err(nonsense), false));
+    let set = SystemChange::SetFormat(SetFormat { format: 2 });
+    leader.nodes.apply(4, &SystemCommand { change: Some(set) });
+    let (refused, may_register) = ask(&mut leader, old);
+    assert!(
+        refused.is_err_and(|reason| reason.contains("writes format 2, this release writes 1"))
+            && !may_register
+    );
+    assert_eq!(ask(&mut leader, both), (Ok(()), true));
 }

@@ -19,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::cliques::Cliques;
+use crate::formats::{Formats, OtherFormat};
 use crate::nodes::Nodes;
 use crate::record::GiveUpReason;
 
@@ -82,6 +83,8 @@ pub(crate) struct Request {
     pub(crate) echo: u64,
     pub(crate) unreachable: BTreeSet<u64>,
     pub(crate) version: String,
+    /// What it can write; `None` if it told nonsense.
+    pub(crate) formats: Option<Formats>,
 }
 
 /// The answer to a [`Request`].
@@ -112,6 +115,10 @@ pub(crate) enum Refusal {
     GivingUp(GiveUpReason),
     #[error("the leader has not heard from a quorum")]
     NoQuorum,
+    #[error("the formats that the node writes make no sense")]
+    NoFormats,
+    #[error("{0}")]
+    OtherFormat(OtherFormat),
 }
 
 /// A node whose epoch the leader must end now.
@@ -145,6 +152,8 @@ pub(crate) struct Known {
     pub(crate) log_index: u64,
     pub(crate) unreachable: BTreeSet<u64>,
     pub(crate) version: String,
+    /// What it can write, as far as it has told.
+    pub(crate) formats: Option<Formats>,
 }
 
 /// The decision to give a node up.
@@ -172,6 +181,8 @@ struct Leadership {
     is_ready: bool,
     applied_index: u64,
     voters: Vec<BTreeSet<u64>>,
+    /// What the cluster writes; 0 if nothing is on record.
+    format: u32,
     nodes: BTreeMap<u64, Known>,
     cliques: Cliques,
 }
@@ -203,6 +214,7 @@ impl Grants {
             is_ready: false,
             applied_index: 0,
             voters: Vec::new(),
+            format: 0,
             nodes: BTreeMap::new(),
             cliques: Cliques::default(),
         });
@@ -227,6 +239,7 @@ impl Grants {
         leadership.applied_index = ground.applied_index;
         leadership.is_ready |= ground.is_own_entry && ground.applied_index >= leadership.beginning.log_end;
         leadership.voters = ground.voters.to_vec();
+        leadership.format = ground.nodes.format();
         let is_of_interest = |node_id: &u64| {
             *node_id == own_id
                 || ground.nodes.epoch(*node_id).is_some()
@@ -342,6 +355,7 @@ impl Leadership {
         known.log_index = request.log_index;
         known.unreachable = request.unreachable;
         known.version = request.version;
+        known.formats = request.formats;
     }
 
     fn grant(
@@ -359,6 +373,8 @@ impl Leadership {
         if let Some(condemned) = known.condemned {
             return Err(Refusal::GivingUp(condemned.reason));
         }
+        let formats = known.formats.ok_or(Refusal::NoFormats)?;
+        formats.check(self.format).map_err(Refusal::OtherFormat)?;
         if epoch == 0 || known.epoch != epoch || known.incarnation != incarnation {
             return Err(Refusal::OtherEpoch);
         }
@@ -393,7 +409,13 @@ impl Leadership {
     fn may_register(&self, settings: &Settings, node_id: u64, now: u64) -> bool {
         let is_reported = self.live(settings, now).any(|(_, known)| known.unreachable.contains(&node_id));
         let is_condemned = self.nodes.get(&node_id).is_some_and(|known| known.condemned.is_some());
-        self.is_ready && self.lease_left(settings, now).is_some() && !is_reported && !is_condemned
+        let formats = self.nodes.get(&node_id).and_then(|known| known.formats);
+        let can_write = formats.is_some_and(|formats| formats.check(self.format).is_ok());
+        self.is_ready
+            && self.lease_left(settings, now).is_some()
+            && !is_reported
+            && !is_condemned
+            && can_write
     }
 
     /// Nodes that serve and have asked recently, so that what they say counts.
@@ -481,6 +503,7 @@ impl Known {
             log_index: 0,
             unreachable: BTreeSet::new(),
             version: String::new(),
+            formats: None,
         }
     }
 

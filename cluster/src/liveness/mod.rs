@@ -36,6 +36,7 @@ use tokio::time::timeout;
 
 use crate::applied::Applied;
 use crate::error::ProposeError;
+use crate::formats::{Formats, Release};
 use crate::lease::{Standing, now_ns};
 use crate::log_store::LogStore;
 use crate::network::Channels;
@@ -71,7 +72,7 @@ pub(crate) struct LivenessControl {
 struct Inner {
     applied: Arc<Applied>,
     lease: Duration,
-    version: String,
+    release: Release,
     grants: Mutex<Grants>,
     heard: watch::Sender<Heard>,
     /// Members that this node cannot reach, as the links find out.
@@ -107,13 +108,13 @@ pub(crate) struct LivenessTasks {
 
 impl LivenessControl {
     /// A node that does not serve yet. Must be called on the runtime of the node: the end of a lease is noted by a task.
-    pub(crate) fn new(applied: Arc<Applied>, lease: Duration, version: String) -> LivenessControl {
+    pub(crate) fn new(applied: Arc<Applied>, lease: Duration, release: Release) -> LivenessControl {
         let standing = applied.lease.standing();
         let reason = "the node is starting".to_owned();
         let inner = Arc::new(Inner {
             applied,
             lease,
-            version,
+            release,
             grants: Mutex::new(Grants::new(Settings::new(0, lease))),
             heard: watch::channel(Heard::default()).0,
             unreachable: watch::channel(BTreeSet::new()).0,
@@ -182,6 +183,7 @@ impl LivenessControl {
             echo: request.echo_ns,
             unreachable: request.unreachable.into_iter().take(UNREACHABLE_MAX).collect(),
             version: shortened(request.version),
+            formats: Formats::told(request.oldest_format, request.newest_format),
         });
         let (valid_ms, reason, giving_up) = match answer.granted {
             Ok(valid_ns) => (valid_ns / 1_000_000, String::new(), false),

@@ -179,8 +179,10 @@ impl Inner {
             log_index: running.log.last().map_or(0, |id| id.index),
             echo_ns: 0,
             unreachable: self.unreachable.borrow().iter().copied().collect(),
-            version: self.version.clone(),
+            version: self.release.version.clone(),
             effective_index: self.applied.effects.effective(),
+            oldest_format: self.release.formats.oldest(),
+            newest_format: self.release.formats.newest(),
         };
         self.heard.send_if_modified(|heard| {
             request.echo_ns = heard.clock;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{Core, LivenessControl};
+use crate::formats::Formats;
 use crate::lease::{Standing, now_ns};
 
 /// How this node stands, and what it knows of the others while it leads.
@@ -54,6 +55,8 @@ pub struct NodeLiveness {
     pub unreachable: BTreeSet<u64>,
     /// Its version of the program.
     pub version: String,
+    /// What it can write; `None` if it has not said so under this leader.
+    pub formats: Option<Formats>,
     /// Why it is being given up, if so.
     pub giving_up: Option<String>,
 }
@@ -107,6 +110,7 @@ impl LivenessControl {
                 lag: applied_index.saturating_sub(known.applied_index),
                 unreachable: known.unreachable.clone(),
                 version: known.version.clone(),
+                formats: known.formats,
                 giving_up: known.condemned.map(|condemned| condemned.reason.to_string()),
             }
         };

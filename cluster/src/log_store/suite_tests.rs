@@ -29,7 +29,7 @@ impl Replica for Empty {
         vec![(); commands.len()]
     }
 
-    fn view(&self) -> Box<dyn SnapshotView> {
+    fn view(&self, _format: u32) -> Box<dyn SnapshotView> {
         Box::new(Empty)
     }
 
@@ -75,8 +75,13 @@ impl StoreBuilder<TypeConfig, LogStore, StateMachine<Empty>, Guard> for Builder 
             credentials: None,
         };
         let place = Arc::new(OnceLock::from(place));
-        let applied =
-            Applied::new(Arc::clone(&place), crate::Effects::new(), Arc::default(), crate::Links::default());
+        let applied = Applied::new(
+            Arc::clone(&place),
+            crate::Formats::new(1, 1),
+            crate::Effects::new(),
+            Arc::default(),
+            crate::Links::default(),
+        );
         let machine = Machine::new(Arc::new(Empty), Arc::default(), place, applied);
         let machine = Arc::new(machine).next_generation();
         Ok((Guard { log: log.clone(), _dir: dir }, log, machine))

@@ -20,13 +20,14 @@ use tokio::time::timeout;
 use super::Context;
 use super::pause::Pause;
 use super::rules::{Refusal, Situation, Warning};
+use crate::formats::Formats;
 use crate::generation::Metrics;
 use crate::network::Channels;
 use crate::nodes::Nodes;
 use crate::pki::{Credentials, PeerIdentity};
 use crate::place::Place;
 use crate::raft::{Payload, Peer, Raft};
-use crate::record::{AdmitNode, Batch, RemoveNode, SystemChange, SystemCommand};
+use crate::record::{AdmitNode, Batch, RemoveNode, SetFormat, SystemChange, SystemCommand};
 use crate::view::lost_quorum;
 
 /// A change that takes longer is given up; the next leader or attempt finishes it.
@@ -82,7 +83,7 @@ pub(super) struct Leading {
 impl Changer {
     /// Makes no change before the node has its place in a cluster.
     pub(crate) fn new(context: Context) -> Changer {
-        let Context { place, raft, nodes, channels, proposals } = context;
+        let Context { place, raft, nodes, channels, proposals, release: _ } = context;
         Changer { place, raft, nodes, channels, proposals, serial: Mutex::new(()) }
     }
 
@@ -187,6 +188,18 @@ impl Changer {
         .await
     }
 
+    /// Lets the cluster write this format, provided that the members are exactly those of which it is known that they can.
+    pub(crate) async fn set_format(&self, format: u32, of_these: &BTreeSet<u64>) -> Result<(), ChangeError> {
+        self.change(async {
+            let leading = self.leading().await?;
+            if !leading.peers.keys().eq(of_these) {
+                return Err(ChangeError::Unavailable("the members have changed".to_owned()));
+            }
+            self.system(&leading.raft, SystemChange::SetFormat(SetFormat { format })).await
+        })
+        .await
+    }
+
     /// Finishes what an earlier leader has begun, and makes one learner a voter if there should be `wanted`.
     pub(crate) async fn tidy(&self, wanted: usize) -> Result<(), ChangeError> {
         self.change(async {
@@ -219,6 +232,7 @@ impl Changer {
             let leading = self.leading().await?;
             leading.situation.can_commit()?;
             let nodes = self.nodes();
+            check_formats(&request, &nodes)?;
             let admitted = nodes.admitted(&request.request_id);
             if let Some(node_id) = admitted.filter(|node_id| has_run(&nodes, *node_id)) {
                 let refused =
@@ -449,6 +463,17 @@ pub(super) async fn wait_for(
     let mut metrics = raft.metrics();
     let seen = timeout(limit, async { metrics.wait_for(wanted).await.ok().map(|seen| seen.clone()) }).await;
     seen.ok().flatten()
+}
+
+/// A node that could not write what the cluster writes is not admitted.
+fn check_formats(request: &JoinRequest, nodes: &Nodes) -> Result<(), ChangeError> {
+    let (oldest, newest) = (request.oldest_format, request.newest_format);
+    let formats = Formats::told(oldest, newest).ok_or_else(|| {
+        ChangeError::NotAdmitted(format!(
+            "the formats {oldest} to {newest} that the node writes make no sense"
+        ))
+    })?;
+    formats.check(nodes.format()).map_err(|error| ChangeError::NotAdmitted(error.to_string()))
 }
 
 /// Whether a process has run under the identifier, or none ever may.

@@ -26,6 +26,7 @@ use tokio::sync::watch;
 use tonic::service::Routes;
 
 use crate::error::StartError;
+use crate::formats::Release;
 use crate::network::Channels;
 use crate::nodes::Nodes;
 use crate::options::PeerSettings;
@@ -55,7 +56,7 @@ pub(crate) struct Part {
     /// Voters that the cluster makes by itself.
     voters_wanted: usize,
     never_votes: bool,
-    version: String,
+    release: Release,
 }
 
 /// What this part shares with the others.
@@ -65,6 +66,7 @@ pub(crate) struct Context {
     pub(crate) nodes: watch::Receiver<Arc<Nodes>>,
     pub(crate) channels: Channels,
     pub(crate) proposals: Pause,
+    pub(crate) release: Release,
 }
 
 impl Part {
@@ -83,11 +85,12 @@ impl Part {
                 join: settings.join.clone(),
             },
         );
+        let release = context.release.clone();
         let router = Router::new(Arc::new(Changer::new(context)));
         introducer.set_host(Arc::new(router.clone()));
-        let PeerSettings { expect_voters, voters, never_votes, ref version, .. } = *settings;
+        let PeerSettings { expect_voters, voters, never_votes, .. } = *settings;
         let voters_wanted = rules::voters_wanted(expect_voters, voters);
-        Part { introducer, dialer, router, me, voters_wanted, never_votes, version: version.clone() }
+        Part { introducer, dialer, router, me, voters_wanted, never_votes, release }
     }
 
     /// Adds the services of this part to those of the peer listener.
@@ -100,7 +103,7 @@ impl Part {
     /// # Errors
     /// When the data directory cannot be written, or no key can be made.
     pub(crate) async fn obtain_identity(&self, data_dir: &Path) -> Result<Credentials, StartError> {
-        obtain::obtain_identity(&self.introducer, &self.dialer, data_dir, &self.version).await
+        obtain::obtain_identity(&self.introducer, &self.dialer, data_dir, &self.release).await
     }
 
     /// Keeps the membership in order; runs until it is aborted, beside a Raft core.

@@ -15,6 +15,7 @@ use super::introduction::Introducer;
 use super::proof::{nonce, random};
 use super::request;
 use crate::error::StartError;
+use crate::formats::Release;
 use crate::nodes::FOUNDER_NODE_ID;
 use crate::pki::{Authority, Credentials, NodeKey, PeerIdentity, PkiError};
 
@@ -34,9 +35,9 @@ pub(crate) async fn obtain_identity(
     introducer: &Introducer,
     dialer: &Dialer,
     data_dir: &Path,
-    version: &str,
+    release: &Release,
 ) -> Result<Credentials, StartError> {
-    let joining = Joining { introducer, dialer, data_dir, version };
+    let joining = Joining { introducer, dialer, data_dir, release };
     let mut report = Report::default();
     loop {
         match introducer.board(|board| board.decide(Instant::now())) {
@@ -130,7 +131,7 @@ struct Joining<'a> {
     introducer: &'a Introducer,
     dialer: &'a Dialer,
     data_dir: &'a Path,
-    version: &'a str,
+    release: &'a Release,
 }
 
 /// Why an attempt to join did not succeed; the next one may.
@@ -187,8 +188,10 @@ impl Joining<'_> {
             address: label.address.clone(),
             request_id: request::load_or_create(self.data_dir)?.into(),
             certificate_request: certificate_request.to_vec().into(),
-            version: self.version.to_owned(),
+            version: self.release.version.clone(),
             never_votes: me.never_votes,
+            oldest_format: self.release.formats.oldest(),
+            newest_format: self.release.formats.newest(),
             ..JoinRequest::default()
         })
     }

@@ -194,6 +194,8 @@ impl JoinSecret {
             .field(&request.certificate_request)
             .field(&request.version)
             .number(u64::from(request.never_votes))
+            .number(u64::from(request.oldest_format))
+            .number(u64::from(request.newest_format))
     }
 
     fn join_response(&self, binding: SessionBinding, nonce: &[u8], response: &JoinResponse) -> Transcript {

@@ -20,6 +20,7 @@ use super::introduction::{Host, Introducer};
 use super::obtain::obtain_identity;
 use super::proof::{JoinSecret, nonce, random};
 use super::request;
+use crate::formats::Release;
 use crate::network::Admission;
 use crate::network::dial::introduction_channel;
 use crate::network::server::PeerServer;
@@ -69,7 +70,9 @@ impl Peer {
     fn obtain(&self) -> JoinHandle<Credentials> {
         let (introducer, dialer) = (self.introducer.clone(), self.dialer.clone());
         let dir = self.dir.path().to_owned();
-        tokio::spawn(async move { obtain_identity(&introducer, &dialer, &dir, "test").await.unwrap() })
+        tokio::spawn(async move {
+            obtain_identity(&introducer, &dialer, &dir, &Release::default()).await.unwrap()
+        })
     }
 
     /// Becomes a member that admits others.

@@ -48,6 +48,7 @@ impl Cluster {
             drop(data_dir);
             let mut options = NodeOptions::new(path);
             options.reserve_bytes = Some(0);
+            options.release.version = "test".to_owned();
             let settings = peers("127.0.0.1:0");
             let advertise = proxies.address(node_id);
             options.peers = Some(PeerOptions { listener, advertise, lease, ..settings });
@@ -292,6 +293,7 @@ async fn of_two_that_cannot_reach_each_other_one_goes_until_they_can() {
     let rows = cluster.node(leader).liveness().nodes;
     let row = rows.iter().find(|row| row.node_id == pair[0]).unwrap();
     assert_eq!(row.unreachable, BTreeSet::from([pair[1]]));
+    assert_eq!(row.formats, Some(crate::Formats::new(1, 1)));
     assert!(row.is_reachable && row.version == "test" && row.epoch == Some(epochs[&pair[0]]));
     says(pair[0], &[]);
     cluster.serves_again(pair[1], epochs[&pair[1]]).await;

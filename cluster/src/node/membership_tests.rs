@@ -8,19 +8,20 @@ use zeroize::Zeroizing;
 
 use super::tests::Counter;
 use super::*;
+use crate::formats::Formats;
 use crate::peer::{MemberRole, NoPeers};
 use crate::recover::unsafe_new_cluster;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// A running node with its directory, which outlives it.
-struct Peer {
-    node: Node<Counter>,
+pub(super) struct Peer {
+    pub(super) node: Node<Counter>,
     counter: Arc<Counter>,
     name: String,
 }
 
-fn listener() -> (std::net::TcpListener, String) {
+pub(super) fn listener() -> (std::net::TcpListener, String) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     (listener, address)
@@ -36,7 +37,11 @@ async fn start(
     start_with(name, dir, settings(listener, join, expect_voters)).await
 }
 
-fn settings(listener: std::net::TcpListener, join: &[String], expect_voters: Option<u8>) -> PeerOptions {
+pub(super) fn settings(
+    listener: std::net::TcpListener,
+    join: &[String],
+    expect_voters: Option<u8>,
+) -> PeerOptions {
     PeerOptions {
         listener,
         advertise: String::new(),
@@ -45,27 +50,31 @@ fn settings(listener: std::net::TcpListener, join: &[String], expect_voters: Opt
         voters: None,
         never_votes: false,
         join_secret: Zeroizing::new(b"the secret of the tests".to_vec()),
-        version: "test".to_owned(),
         lease: Duration::from_secs(5),
     }
 }
 
 async fn start_with(name: &str, dir: &Path, listen: PeerOptions) -> Peer {
+    start_release(name, dir, listen, Formats::new(1, 1)).await
+}
+
+pub(super) async fn start_release(name: &str, dir: &Path, listen: PeerOptions, formats: Formats) -> Peer {
     let mut options = NodeOptions::new(dir);
     options.node_name = name.to_owned();
     options.reserve_bytes = Some(0);
     options.peers = Some(listen);
+    options.release.formats = formats;
     let counter = Arc::new(Counter::default());
     let node = Node::start(options, Arc::clone(&counter), Effects::new(), Arc::new(NoPeers)).await.unwrap();
     Peer { node, counter, name: name.to_owned() }
 }
 
 impl Peer {
-    fn id(&self) -> u64 {
+    pub(super) fn id(&self) -> u64 {
         self.node.status().borrow().node_id
     }
 
-    async fn end(self) {
+    pub(super) async fn end(self) {
         self.node.shutdown().await;
     }
 
@@ -84,7 +93,7 @@ impl Peer {
         .await;
     }
 
-    async fn is_member(&self) {
+    pub(super) async fn is_member(&self) {
         until(&format!("{} is a member", self.name), || {
             let status = self.node.status().borrow().clone();
             status.role.is_some() && status.leader_id.is_some()
@@ -96,7 +105,7 @@ impl Peer {
         self.node.status().borrow().leader_id
     }
 
-    async fn propose(&self) {
+    pub(super) async fn propose(&self) {
         self.node.propose(Bytes::from_static(b"one")).await.unwrap();
     }
 
@@ -111,7 +120,7 @@ impl Peer {
     }
 }
 
-async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+pub(super) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let mut tick = tokio::time::interval(Duration::from_millis(20));
     let waiting = async {
         while !holds() {
@@ -122,7 +131,7 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 /// Three voters, started at the same moment. The first is the founder, with identifier 1.
-async fn three() -> (Vec<Peer>, Vec<TempDir>) {
+pub(super) async fn three() -> (Vec<Peer>, Vec<TempDir>) {
     let (sockets, addresses): (Vec<_>, Vec<_>) = (0..3).map(|_| listener()).unzip();
     let dirs: Vec<TempDir> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
     let names = ["a", "b", "c"].into_iter();

@@ -79,7 +79,7 @@ impl Replica for Journal {
         commands.iter().map(apply).collect()
     }
 
-    fn view(&self) -> Box<dyn SnapshotView> {
+    fn view(&self, _format: u32) -> Box<dyn SnapshotView> {
         // Filled up, so that it takes several messages.
         Box::new(Frozen(self.entries(), 3 * 1024 * 1024))
     }
@@ -152,7 +152,6 @@ pub(super) fn peers(address: &str) -> PeerOptions {
         voters: None,
         never_votes: false,
         join_secret: Zeroizing::new(b"0123456789abcdef".to_vec()),
-        version: "test".to_owned(),
         lease: Duration::from_secs(5),
     }
 }

@@ -23,7 +23,7 @@ impl Replica for Counter {
         commands.iter().map(|_| self.0.fetch_add(1, Ordering::SeqCst) + 1).collect()
     }
 
-    fn view(&self) -> Box<dyn SnapshotView> {
+    fn view(&self, _format: u32) -> Box<dyn SnapshotView> {
         Box::new(Count(self.0.load(Ordering::SeqCst)))
     }
 

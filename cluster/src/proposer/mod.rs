@@ -24,6 +24,7 @@ use tokio::sync::oneshot;
 
 use crate::disk::Importance;
 use crate::error::{CommandOutcome, ProposeError, UnavailableReason};
+use crate::formats::WrittenFormat;
 use crate::replica::Replica;
 use pending::Waiter;
 use queue::Queue;
@@ -39,17 +40,24 @@ pub(crate) struct Origin {
 /// [`ProposeError::Closing`].
 pub struct Proposer<R: Replica> {
     queue: Arc<Queue<R::Response>>,
+    format: WrittenFormat,
 }
 
 impl<R: Replica> Clone for Proposer<R> {
     fn clone(&self) -> Proposer<R> {
-        Proposer { queue: Arc::clone(&self.queue) }
+        Proposer { queue: Arc::clone(&self.queue), format: self.format.clone() }
     }
 }
 
 impl<R: Replica> Proposer<R> {
-    pub(crate) fn new(queue: Arc<Queue<R::Response>>) -> Proposer<R> {
-        Proposer { queue }
+    pub(crate) fn new(queue: Arc<Queue<R::Response>>, format: WrittenFormat) -> Proposer<R> {
+        Proposer { queue, format }
+    }
+
+    /// The format in which commands are to be written: all members read it.
+    #[must_use]
+    pub fn format(&self) -> u32 {
+        self.format.get()
     }
 
     /// Proposes a command and waits until it is on disk, committed and applied on this node. The command takes effect

@@ -67,7 +67,7 @@ impl Replica for Register {
         commands.iter().map(apply).collect()
     }
 
-    fn view(&self) -> Box<dyn SnapshotView> {
+    fn view(&self, _format: u32) -> Box<dyn SnapshotView> {
         Box::new(self.state.lock().clone())
     }
 

@@ -84,6 +84,7 @@ impl ClusterService for ClusterApi {
             lease_ms: overview.lease_ms,
             fenced_drop_ms: overview.fenced_drop_ms,
             nodes,
+            format: overview.format,
         }))
     }
 

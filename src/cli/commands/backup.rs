@@ -17,6 +17,7 @@ use crate::cli::output::value::Value;
 use crate::cli::output::{note, print_object};
 use crate::cli::sealed;
 use crate::clock;
+use crate::store::Formats;
 use crate::store::backup::{self, BackupContent};
 
 /// A shorter secret can be guessed.
@@ -51,7 +52,7 @@ impl Session {
             unfinished.write(&data(&chunk)?)?;
         }
         unfinished.file.sync_all().map_err(using(&unfinished.path))?;
-        let content = checked(&unfinished.path)?;
+        let content = checked(&unfinished.path, self.formats)?;
         let complete = match secret {
             Some(secret) => encrypted(&secret, &unfinished, file)?,
             None => unfinished,
@@ -65,21 +66,22 @@ impl Session {
 ///
 /// # Errors
 /// [`CliError`], which names the rule that the file breaks.
-pub fn verify(arguments: &VerifyArguments, format: Format) -> Result<(), CliError> {
+pub fn verify(arguments: &VerifyArguments, formats: Formats, format: Format) -> Result<(), CliError> {
     let VerifyArguments { file, key } = arguments;
     let plain = Plain::of(file, key, file)?;
-    print(format, &checked(plain.path())?)
+    print(format, &checked(plain.path(), formats)?)
 }
 
 /// Makes a node's data directory out of a backup. Needs no server.
 ///
 /// # Errors
 /// [`CliError`]; nothing was changed.
-pub fn restore(arguments: &RestoreArguments) -> Result<(), CliError> {
+pub fn restore(arguments: &RestoreArguments, formats: Formats) -> Result<(), CliError> {
     let RestoreArguments { file, to, key } = arguments;
     fs::DirBuilder::new().recursive(true).mode(0o700).create(to).map_err(using(to))?;
     let plain = Plain::of(file, key, &to.join("backup"))?;
-    let restored = backup::restore(plain.path(), to).map_err(|error| CliError::NotDone(error.to_string()))?;
+    let restored = backup::restore(plain.path(), to, formats);
+    let restored = restored.map_err(|error| CliError::NotDone(error.to_string()))?;
     note(&format!(
         "the directory is a cluster of one node now: cluster {}, node {}, log index {}",
         restored.cluster_id, restored.node_id, restored.last_log_index
@@ -88,8 +90,8 @@ pub fn restore(arguments: &RestoreArguments) -> Result<(), CliError> {
     Ok(())
 }
 
-fn checked(file: &Path) -> Result<BackupContent, CliError> {
-    backup::verify(file).map_err(|error| CliError::NotDone(error.to_string()))
+fn checked(file: &Path, formats: Formats) -> Result<BackupContent, CliError> {
+    backup::verify(file, formats).map_err(|error| CliError::NotDone(error.to_string()))
 }
 
 fn print(format: Format, content: &BackupContent) -> Result<(), CliError> {

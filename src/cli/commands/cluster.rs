@@ -37,6 +37,7 @@ const NODE_COLUMNS: &[Column] = &[
     Column { heading: "SESSIONS", field: "sessions" },
     Column { heading: "UPTIME S", field: "uptime_s" },
     Column { heading: "VERSION", field: "version" },
+    Column { heading: "NEWEST FORMAT", field: "newest_format" },
     Column { heading: "STATE HASH", field: "state_hash" },
     Column { heading: "REASON", field: "reason" },
 ];
@@ -182,7 +183,8 @@ fn write_status(status: &Value) -> Result<(), CliError> {
         "" => "none",
         leader => leader,
     };
-    let head = format!("cluster {}, leader {leader}\n", status.text("cluster_id"));
+    let head =
+        format!("cluster {}, leader {leader}, format {}\n", status.text("cluster_id"), status.text("format"));
     let nodes: Vec<_> = nodes(status).iter().map(short_hash).collect();
     write(&(head + &table::to_table(NODE_COLUMNS, &nodes)))
 }

@@ -18,6 +18,7 @@ mod top;
 
 use super::arguments::Format;
 use super::client::Client;
+use crate::store::Formats;
 
 /// What every command works with.
 pub struct Session {
@@ -25,4 +26,6 @@ pub struct Session {
     pub client: Client,
     /// How to print.
     pub format: Format,
+    /// Formats of this release, which backups must have.
+    pub formats: Formats,
 }

@@ -5,9 +5,9 @@ use proptest::prelude::{any, proptest};
 use prost::Message as _;
 use rookery_proto::rookery::storage::v1 as pb;
 
-use super::sample;
+use super::sample::{self, decode_command, encode_command};
 use crate::domain::catalog::{Catalog, Command};
-use crate::store::wire::{WireError, decode_command, encode_command};
+use crate::store::wire::{self, WireError};
 
 #[test]
 fn every_command_reads_back_and_has_one_encoding() {
@@ -32,6 +32,11 @@ fn what_a_newer_version_wrote_is_refused_and_not_skipped() {
     let newer = pb::Command { version: 2, body: Some(pb::command::Body::SetLimits(pb::Limits::default())) };
     let refused = WireError::UnknownVersion { found: 2, newest_known: 1 };
     assert_eq!(decode_command(newer.encode_to_vec().into()), Err(refused));
+    let limits = Command::SetLimits(crate::domain::quota::CatalogLimits::default());
+    for format in 1..=2 {
+        let read = wire::decode_command(wire::encode_command(&limits, format), 2);
+        assert_eq!(read, Ok(limits.clone()), "a release that knows a format reads it and the older ones");
+    }
     // A body of a kind that this version does not know reads as none.
     let unknown_body = Bytes::from_static(&[0x08, 0x01, 0xfa, 0x01, 0x00]);
     assert_eq!(decode_command(unknown_body), Err(WireError::Missing { field: "command body" }));

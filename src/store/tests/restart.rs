@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use rookery_cluster::Replica as _;
+use rookery_cluster::{Formats, Replica as _};
 use tokio::sync::oneshot;
 
 use super::sample;
@@ -172,7 +172,7 @@ async fn the_first_administrator_is_made_once_and_a_given_secret_always_works() 
 
 #[test]
 fn a_command_that_cannot_be_understood_stops_the_machine() {
-    let replica = CatalogReplica::new(Arc::new(Recorder::default()));
+    let replica = CatalogReplica::new(Arc::new(Recorder::default()), Formats::new(1, 1));
     let garbage = [Bytes::from_static(b"\xff\xff")];
     let result = std::panic::catch_unwind(AssertUnwindSafe(|| replica.apply(1, &garbage)));
     assert!(result.is_err(), "skipping it would let this node differ from its peers");

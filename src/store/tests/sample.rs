@@ -21,6 +21,7 @@ use crate::domain::session::SessionId;
 use crate::domain::timestamp::Timestamp;
 use crate::domain::token::{ApiToken, Role};
 use crate::mqtt::qos::QoS;
+use crate::store::wire::{self, WireError};
 
 fn at(seconds: u64) -> Timestamp {
     Timestamp::from_nanoseconds(1_774_346_121_757_092_800 + seconds * 1_000_000_000)
@@ -294,4 +295,14 @@ pub(super) fn sessions(epoch: u64) -> Vec<Command> {
         Command::OpenSession(closed),
         Command::CloseSession(close),
     ]
+}
+
+/// The bytes of a command in the first format.
+pub fn encode_command(command: &Command) -> Bytes {
+    wire::encode_command(command, 1)
+}
+
+/// Reads a command as a release that knows the first format only.
+pub fn decode_command(bytes: Bytes) -> Result<Command, WireError> {
+    wire::decode_command(bytes, 1)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use rookery_cluster::{DiskProbe, DiskSpace, NodeChange, Replica as _};
+use rookery_cluster::{DiskProbe, DiskSpace, Formats, NodeChange, Replica as _};
 use tokio::sync::oneshot;
 
 use super::restart::{Recorder, context, fill, start, start_with};
@@ -18,7 +18,6 @@ use crate::domain::session::CloseCause;
 use crate::mqtt::packet::subscribe::SubackCode;
 use crate::mqtt::qos::QoS;
 use crate::store::replica::CatalogReplica;
-use crate::store::wire::encode_command;
 use crate::store::{
     CatalogHandle, ChangedSubscriptions, OpenedSession, Standing, Store, StoreError, StoreOptions,
 };
@@ -126,13 +125,13 @@ async fn no_session_outlives_its_process() {
 #[test]
 fn the_observer_hears_of_every_session_of_a_node_that_is_gone() {
     let recorder = Arc::new(Recorder::default());
-    let replica = CatalogReplica::new(Arc::clone(&recorder) as Arc<_>);
-    let bytes: Vec<_> = sample::history().iter().map(encode_command).collect();
+    let replica = CatalogReplica::new(Arc::clone(&recorder) as Arc<_>, Formats::new(1, 1));
+    let bytes: Vec<_> = sample::history().iter().map(sample::encode_command).collect();
     replica.apply(1, &bytes);
     replica.node_changed(2, NodeChange::Registered { node_id: 1, epoch: 2 });
     let sessions = (0..3).map(|index| sample::open_session(index, 2));
     let commands: Vec<_> = sessions
-        .map(|session| encode_command(&crate::domain::catalog::Command::OpenSession(session)))
+        .map(|session| sample::encode_command(&crate::domain::catalog::Command::OpenSession(session)))
         .collect();
     assert!(replica.apply(3, &commands).iter().all(Result::is_ok));
     recorder.take();

@@ -14,12 +14,12 @@ use crate::store::wire::{SnapshotError, read_snapshot, write_snapshot};
 
 fn written(catalog: &Catalog) -> Vec<u8> {
     let mut bytes = Vec::new();
-    write_snapshot(catalog, &mut bytes).expect("a vector takes everything");
+    write_snapshot(catalog, 1, &mut bytes).expect("a vector takes everything");
     bytes
 }
 
 fn read(bytes: &[u8]) -> Result<Catalog, SnapshotError> {
-    read_snapshot(&mut { bytes })
+    read_snapshot(&mut { bytes }, 1)
 }
 
 fn item(item: pb::snapshot_item::Item) -> Vec<u8> {

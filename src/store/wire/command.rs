@@ -13,17 +13,14 @@ use super::session::{
     close_from_wire, close_to_wire, open_from_wire, open_to_wire, subscriptions_from_wire,
     subscriptions_to_wire,
 };
-use super::{WireError, required};
+use super::{WireError, is_known, required};
 use crate::domain::catalog::{Command, LastSeen, Mutation, NewToken, Origin, SetPermanent, TokenCondition};
 use crate::domain::id::{DeviceId, OperationId, TokenId};
 use crate::mqtt::qos::QoS;
 use pb::command::Body;
 
-/// Version of the commands that this server writes, and the newest that it reads.
-const COMMAND_VERSION: u32 = 1;
-
-/// The bytes of a command for the log.
-pub fn encode_command(command: &Command) -> Bytes {
+/// The bytes of a command for the log, in the format that the cluster writes.
+pub fn encode_command(command: &Command, format: u32) -> Bytes {
     let body = match command {
         Command::Mutate(mutation) => Body::Mutate(mutation_to_wire(mutation)),
         Command::CreateToken(new) => Body::CreateToken(pb::CreateToken {
@@ -40,17 +37,17 @@ pub fn encode_command(command: &Command) -> Bytes {
         Command::CloseSession(close) => Body::CloseSession(close_to_wire(close)),
         Command::ChangeSubscriptions(change) => Body::ChangeSubscriptions(subscriptions_to_wire(change)),
     };
-    pb::Command { version: COMMAND_VERSION, body: Some(body) }.encode_to_vec().into()
+    pb::Command { version: format, body: Some(body) }.encode_to_vec().into()
 }
 
-/// Reads a command from the log.
+/// Reads a command from the log. `newest` is the newest format that this release knows.
 ///
 /// # Errors
 /// [`WireError`] if it was not written by this version of the server or an older one.
-pub fn decode_command(bytes: Bytes) -> Result<Command, WireError> {
+pub fn decode_command(bytes: Bytes, newest: u32) -> Result<Command, WireError> {
     let command = pb::Command::decode(bytes)?;
-    if command.version != COMMAND_VERSION {
-        return Err(WireError::UnknownVersion { found: command.version, newest_known: COMMAND_VERSION });
+    if !is_known(command.version, newest) {
+        return Err(WireError::UnknownVersion { found: command.version, newest_known: newest });
     }
     Ok(match required(command.body, "command body")? {
         Body::Mutate(mutation) => Command::Mutate(mutation_from_wire(mutation)?),

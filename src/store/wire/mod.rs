@@ -15,6 +15,11 @@ pub use command::{decode_command, encode_command};
 pub(super) use snapshot::encode_records;
 pub use snapshot::{SnapshotError, read_snapshot, write_snapshot};
 
+/// Whether a release reads this format, whose newest is `newest`: all older ones are read, too.
+fn is_known(format: u32, newest: u32) -> bool {
+    (1..=newest).contains(&format)
+}
+
 /// Bytes that are not what this version of the server writes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WireError {

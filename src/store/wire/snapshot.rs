@@ -16,13 +16,10 @@ use super::resource::{
     registry_from_wire, registry_to_wire, space_from_wire, space_to_wire, token_from_wire, token_to_wire,
 };
 use super::session::{session_from_wire, session_to_wire};
-use super::{WireError, required};
+use super::{WireError, is_known, required};
 use crate::domain::catalog::{Catalog, ImportError, Record};
 use crate::domain::id::DeviceId;
 use pb::snapshot_item::Item;
-
-/// Version of the format that this server writes, and the newest that it reads.
-const SNAPSHOT_VERSION: u32 = 1;
 
 /// Longest item. No item comes near: the largest are a stored message and an operation with a certificate in it.
 const ITEM_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -70,14 +67,14 @@ pub enum SnapshotError {
     Contradiction(#[from] ImportError),
 }
 
-/// Writes the whole state.
+/// Writes the whole state, in the format that the cluster writes.
 ///
 /// # Errors
 /// Those of the sink.
-pub fn write_snapshot(catalog: &Catalog, sink: &mut dyn Write) -> std::io::Result<()> {
+pub fn write_snapshot(catalog: &Catalog, format: u32, sink: &mut dyn Write) -> std::io::Result<()> {
     let mut sink = std::io::BufWriter::with_capacity(64 * 1024, sink);
     let mut buffer = Vec::new();
-    let header = pb::SnapshotHeader { version: SNAPSHOT_VERSION, applied_index: catalog.applied_index() };
+    let header = pb::SnapshotHeader { version: format, applied_index: catalog.applied_index() };
     write_item(Item::Header(header), &mut buffer, &mut sink)?;
     let mut items = 0;
     for record in catalog.records() {
@@ -109,16 +106,16 @@ pub(crate) fn encode_records(catalog: &Catalog, mut sink: impl FnMut(&[u8])) {
 }
 
 /// Reads a state that [`write_snapshot`] wrote. Takes memory for the state and one item only, whatever the bytes
-/// claim.
+/// claim. `newest` is the newest format that this release knows.
 ///
 /// # Errors
 /// [`SnapshotError`] unless the bytes are exactly one whole snapshot of a known version.
-pub fn read_snapshot(source: &mut dyn Read) -> Result<Catalog, SnapshotError> {
+pub fn read_snapshot(source: &mut dyn Read, newest: u32) -> Result<Catalog, SnapshotError> {
     let mut items = Items { source: std::io::BufReader::with_capacity(64 * 1024, source), position: 0 };
     let applied_index = match items.next_item()? {
-        Item::Header(header) if header.version == SNAPSHOT_VERSION => header.applied_index,
+        Item::Header(header) if is_known(header.version, newest) => header.applied_index,
         Item::Header(header) => {
-            let (found, newest_known) = (header.version, SNAPSHOT_VERSION);
+            let (found, newest_known) = (header.version, newest);
             return Err(SnapshotError::UnknownVersion { found, newest_known });
         }
         _ => return Err(items.error(WireError::Missing { field: "header" })),

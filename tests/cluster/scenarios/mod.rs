@@ -16,6 +16,7 @@ mod site;
 mod storage;
 mod storm;
 mod takeover;
+mod upgrade;
 
 use std::{
     env, process,

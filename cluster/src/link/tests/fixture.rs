@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::barrier::Barrier;
 use crate::effects::Effects;
+use crate::formats::{Release, WrittenFormat};
 use crate::link::{Equipment, Links};
 use crate::network::server::PeerServer;
 use crate::network::{Admission, Channels};
@@ -135,7 +136,8 @@ impl TestNode {
             (Links::default(), Effects::new(), Barrier::default(), channels(id));
         links.start(Equipment {
             own_id: u64::from(id),
-            version: "1".to_owned(),
+            release: Release::default(),
+            format: WrittenFormat::new(Release::default().formats),
             channels: channels.clone(),
             effects: Arc::clone(&effects),
             barrier: barrier.clone(),

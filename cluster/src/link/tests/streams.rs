@@ -128,7 +128,7 @@ fn dial(node: &TestNode, from: u8) -> LinkClient<Channel> {
 }
 
 fn opening(sender_epoch: u64, receiver_epoch: u64, first_sequence: u64) -> DeliverRequest {
-    let opening = LinkOpening { sender_epoch, receiver_epoch, protocol: 1, version: "1".to_owned() };
+    let opening = LinkOpening { sender_epoch, receiver_epoch, format: 1, version: "1".to_owned() };
     DeliverRequest { opening: Some(opening), first_sequence, ..DeliverRequest::default() }
 }
 

@@ -13,6 +13,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::grants::{Answer, Beginning, Grants, Ground, Refusal, Request, Settings};
+use crate::formats::Formats;
 use crate::nodes::Nodes;
 use crate::record::{GiveUpNode, RegisterNode, SystemChange, SystemCommand};
 use process::{Leading, Process};
@@ -365,6 +366,7 @@ impl World {
             echo: process.echo.filter(|(of, _)| *of == ballot).map_or(0, |(_, clock)| clock),
             unreachable: process.unreachable.clone(),
             version: String::new(),
+            formats: Formats::told(1, 1),
         };
         let is_own = ballot.1 == process.node_id;
         let message = Message::Request { to: ballot, number: self.message_count, request };

@@ -186,11 +186,29 @@ impl Cluster {
     /// Starts a node that has ended again on the same directory, and waits until it listens.
     pub fn restart(&self, node: usize) {
         let slot = self.slot(node);
+        self.take_up(node, slot.launch.clone());
+    }
+
+    /// Like [`Cluster::restart`], as another program.
+    pub fn restart_as(&self, node: usize, binary: &str) {
+        self.take_up(node, self.launch_as(node, binary));
+    }
+
+    /// Starts another program on the directory of a node that has ended. Nobody is told of it.
+    pub fn try_as(&self, node: usize, binary: &str) -> Node {
+        Node::spawn(self.launch_as(node, binary))
+    }
+
+    fn launch_as(&self, node: usize, binary: &str) -> Launch {
+        Launch { binary: PathBuf::from(binary), ..self.slot(node).launch.clone() }
+    }
+
+    fn take_up(&self, node: usize, launch: Launch) {
         self.node(node).wait();
-        let process = Arc::new(Node::spawn(slot.launch.clone()));
+        let process = Arc::new(Node::spawn(launch));
         // Only now do clients find it: they need its addresses.
         process.wait_until_listening();
-        slot.processes().push(process);
+        self.slot(node).processes().push(process);
     }
 
     /// Stops a node's process (SIGSTOP) without ending it.

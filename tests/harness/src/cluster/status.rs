@@ -14,6 +14,8 @@ pub struct Status {
     pub lease_ms: u64,
     /// Time after which a fenced node drops its clients, in milliseconds.
     pub fenced_drop_ms: u64,
+    /// The format that the nodes write.
+    pub format: u64,
     /// All nodes.
     pub nodes: Vec<NodeStatus>,
 }
@@ -39,6 +41,10 @@ pub struct NodeStatus {
     pub connections: u64,
     /// Its sessions.
     pub sessions: u64,
+    /// Version of its program; empty where the node did not answer.
+    pub version: String,
+    /// The newest format that it can write.
+    pub newest_format: u64,
     /// Hash and index of the replicated state; absent where the node did not answer.
     pub state_hash: Option<(String, u64)>,
 }
@@ -56,6 +62,7 @@ impl Status {
             leader: value["leader"].as_str().unwrap_or_default().to_owned(),
             lease_ms: number(&value, "lease_ms")?,
             fenced_drop_ms: number(&value, "fenced_drop_ms")?,
+            format: number(&value, "format")?,
             nodes: nodes.iter().map(NodeStatus::read).collect::<Result<_, _>>()?,
         })
     }
@@ -79,6 +86,8 @@ impl NodeStatus {
             applied_index: number(value, "applied_index")?,
             connections: number(value, "connections")?,
             sessions: number(value, "sessions")?,
+            version: text_of(value, "version")?,
+            newest_format: number(value, "newest_format")?,
             state_hash: match hash {
                 Value::Null => None,
                 hash => Some((text_of(hash, "hash")?, number(hash, "index")?)),
