@@ -38,7 +38,7 @@ impl Leader {
 
     fn ask(&mut self, node_id: u64, epoch: u64, now: u64) -> Answer {
         let echo = self.echoes[node_id as usize];
-        let request = Request { node_id, term: 7, incarnation: 1, epoch, echo, ..request() };
+        let request = Request { node_id, term: 7, incarnation: 1, epoch, echo, ..told() };
         let answer = self.grants.renew(request, now);
         self.echoes[node_id as usize] = answer.clock;
         answer
@@ -46,7 +46,7 @@ impl Leader {
 }
 
 /// The request of a node that writes the first format.
-fn request() -> Request {
+fn told() -> Request {
     Request { formats: Formats::told(1, 1), ..Request::default() }
 }
 
@@ -71,7 +71,7 @@ fn a_lease_counts_from_the_last_sign_of_a_quorum() {
     assert_eq!(leader.ask(2, 2, later).granted, Ok(4 * SECOND), "it was there a second ago");
     assert_eq!(leader.ask(1, 1, later).granted, Ok(4 * SECOND), "the leader has no more itself");
     assert_eq!(leader.ask(3, 2, later).granted, Err(Refusal::OtherEpoch));
-    let request = Request { node_id: 2, term: 6, incarnation: 1, epoch: 2, ..request() };
+    let request = Request { node_id: 2, term: 6, incarnation: 1, epoch: 2, ..told() };
     assert_eq!(leader.grants.renew(request, later).granted, Err(Refusal::OtherTerm));
     let much_later = START + 6 * SECOND;
     leader.refresh(4, true, much_later);
@@ -90,14 +90,13 @@ fn until_given_up(takes_leave: bool) -> (GiveUp, u64) {
         leader.ask(1, 1, now);
         let (echo, before) = (leader.echoes[2], leader.echoes[3]);
         let unreachable = BTreeSet::from([3]);
-        let request =
-            Request { node_id: 2, term: 7, incarnation: 1, epoch: 2, echo, unreachable, ..request() };
+        let request = Request { node_id: 2, term: 7, incarnation: 1, epoch: 2, echo, unreachable, ..told() };
         leader.echoes[2] = leader.grants.renew(request, now).clock;
         let is_refused = matches!(leader.ask(3, 3, now).granted, Err(Refusal::GivingUp(_)));
         assert!(refused_at.is_none() || is_refused, "nothing after the decision");
         if is_refused && refused_at.is_none() {
             refused_at = Some(now);
-            let late = Request { node_id: 3, term: 7, incarnation: 1, echo: before, ..request() };
+            let late = Request { node_id: 3, term: 7, incarnation: 1, echo: before, ..told() };
             leader.grants.renew(late, now);
             if takes_leave {
                 leader.ask(3, 0, now);
@@ -122,11 +121,15 @@ fn whoever_takes_its_leave_is_not_waited_for() {
 #[test]
 fn a_release_that_cannot_write_the_format_of_the_cluster_gets_no_lease() {
     let mut leader = Leader::new(3);
-    leader.refresh(4, true, START);
+    let now = START + SECOND;
+    for (node_id, moment) in [(1, START), (2, START), (1, now), (2, now)] {
+        leader.refresh(4, true, moment);
+        leader.ask(node_id, node_id, moment);
+    }
     let ask = |leader: &mut Leader, formats| {
         let asked = Request { node_id: 2, term: 7, incarnation: 1, epoch: 2, formats, ..Request::default() };
-        leader.refresh(4, true, START);
-        let Answer { granted, may_register, .. } = leader.grants.renew(asked, START);
+        leader.refresh(4, true, now);
+        let Answer { granted, may_register, .. } = leader.grants.renew(asked, now);
         (granted.map(drop).map_err(|refusal| refusal.to_string()), may_register)
     };
     let (old, both) = (Formats::told(1, 1), Formats::told(1, 2));
