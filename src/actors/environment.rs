@@ -11,6 +11,7 @@ use super::directory::Directory;
 use super::forward::Forwarding;
 use super::lane::Lanes;
 use super::tenure::Tenures;
+use crate::domain::rate::Rate;
 use crate::domain::resolve::TopicOptions;
 use crate::observe::connection_log::ConnectionLog;
 use crate::observe::histogram::Histogram;
@@ -31,6 +32,10 @@ pub struct Settings {
     pub storing_messages_max: usize,
     /// Stored messages sent for one SUBSCRIBE, at most.
     pub stored_messages_per_subscribe_max: usize,
+    /// How often one connection of a device may publish (U-M11).
+    pub device_rate: Option<Rate>,
+    /// How often the clients of a broker together may publish on this node.
+    pub broker_rate: Option<Rate>,
     /// RETAIN on messages from storage (U-T19).
     pub retain_flag_on_stored: bool,
     /// Switches of the topic rules.

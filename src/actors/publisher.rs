@@ -13,6 +13,7 @@ use crate::domain::principal::Principal;
 use crate::domain::resolve::PublishRefusal;
 use crate::mqtt::qos::QoS;
 use crate::store::StoreError;
+use crate::store::now_ns;
 
 /// Why a publish from outside of MQTT was not accepted.
 #[derive(Debug, thiserror::Error)]
@@ -23,8 +24,8 @@ pub enum PublisherError {
     /// The topic is permanent and the message could not be stored.
     #[error("message could not be stored: {0}")]
     NotStored(StoreError),
-    /// Too much is on the way to another node with subscribers already.
-    #[error("too many messages wait for another node")]
+    /// Too much is on the way to another node with subscribers already, or the broker exceeds its rate.
+    #[error("too many messages wait for another node, or come at once")]
     Congested,
     /// The node has no part in its cluster now, or lost it before the message was known to be with all its subscribers'
     /// sessions. They may get it all the same.
@@ -57,6 +58,11 @@ pub async fn publish(
     let epoch = environment.lease.epoch().ok_or(PublisherError::Fenced)?;
     let space = environment.directory.space(&principal.space());
     let route = routes::compute(environment, &space, principal, topic)?;
+    if let (Principal::Broker(_), Some(rate)) = (principal, environment.settings.broker_rate)
+        && !space.admits(rate, now_ns())
+    {
+        return Err(PublisherError::Congested);
+    }
     if !route.topic.is_permanent() {
         deliver(environment, route, &payload).await?;
         // As with PUBACK: only a node that was a part of the cluster all along knows who should have got the message.

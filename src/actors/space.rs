@@ -15,6 +15,7 @@ use crate::domain::catalog::Catalog;
 use crate::domain::index::{Matches, SubscriptionIndex};
 use crate::domain::interest::Interest;
 use crate::domain::principal::SpaceId;
+use crate::domain::rate::Rate;
 use crate::domain::session::SessionId;
 use crate::mqtt::qos::QoS;
 
@@ -49,6 +50,8 @@ pub struct Space {
     monitoring: AtomicUsize,
     /// Until when the news that the catalog stores are told again on this node, in seconds of the time of day.
     retold_until_s: AtomicU64,
+    /// When its clients together may publish at full speed again, see [`Rate`].
+    full_at_ns: AtomicU64,
     /// Sessions of this node that wait for a change of their subscriptions, and will be sent stored messages.
     moments: Mutex<HashMap<SessionId, Moment>>,
 }
@@ -65,8 +68,15 @@ impl Space {
             names_epoch: AtomicU64::new(0),
             monitoring: AtomicUsize::new(0),
             retold_until_s: AtomicU64::new(0),
+            full_at_ns: AtomicU64::new(0),
             moments: Mutex::default(),
         }
+    }
+
+    /// Whether one more message of its clients is within `rate`.
+    pub fn admits(&self, rate: Rate, now_ns: u64) -> bool {
+        let take = |full_at_ns| rate.admit(full_at_ns, now_ns);
+        self.full_at_ns.try_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
     }
 
     /// The node that this is, if it is known.

@@ -307,6 +307,8 @@ fn settings(limits: &Limits) -> Settings {
         subscriptions_max: limits.subscriptions_max,
         storing_messages_max: limits.storing_messages_max,
         stored_messages_per_subscribe_max: limits.stored_messages_per_subscribe_max,
+        device_rate: limits.device_rate,
+        broker_rate: limits.broker_rate,
         retain_flag_on_stored: limits.retain_flag_on_stored,
         topics: TopicOptions { kind_wildcard_covers_permanent: limits.kind_wildcard_covers_permanent },
     }

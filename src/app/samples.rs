@@ -9,8 +9,8 @@ use super::doors::Parts;
 use crate::actors::environment::Environment;
 use crate::actors::fence;
 use crate::actors::forward::ForwardingCounters;
-use crate::actors::lane::Lanes;
 use crate::actors::lane::counters::CounterTotals;
+use crate::actors::lane::{LaneHandle, Lanes};
 use crate::actors::traffic::Traffic;
 use crate::clock;
 use crate::domain::principal::SpaceId;
@@ -98,6 +98,16 @@ fn space_samples(environment: &Environment) -> Vec<Sample> {
             environment.connection_log.lost(),
         ),
         Sample::histogram(
+            "delivery_seconds",
+            "From a PUBLISH to the socket of a subscriber of this node; of some messages",
+            total(environment, |lane| &lane.delivery_times),
+        ),
+        Sample::histogram(
+            "forward_seconds",
+            "From shipping messages with QoS 1 to another node until it has taken them; of some",
+            total(environment, |lane| &lane.forward_times),
+        ),
+        Sample::histogram(
             "subscribe_seconds",
             "From SUBSCRIBE to SUBACK, which waits for all nodes",
             environment.subscribe_times.distribution(),
@@ -120,6 +130,12 @@ fn space_samples(environment: &Environment) -> Vec<Sample> {
             environment.tenures.closing_count() as u64,
         ),
     ]
+}
+
+/// The times of all lanes.
+fn total(environment: &Environment, times: impl Fn(&LaneHandle) -> &Histogram) -> Distribution {
+    let lanes = environment.lanes.iter().map(|lane| times(lane).distribution());
+    lanes.fold(Histogram::default().distribution(), Distribution::plus)
 }
 
 /// Of each registry and broker, under the names of the original where it has them (U-I9).
@@ -259,6 +275,16 @@ fn message_samples(lanes: &Lanes) -> Vec<Sample> {
         counter("publishes_refused", "Publishes refused, with their connection", totals.publishes_refused),
         counter("filters_refused", "Filters answered with 0x80", totals.filters_refused),
         counter("messages_redelivered", "QoS 1 messages sent again", totals.messages_redelivered),
+        counter(
+            "messages_dropped_over_rate",
+            "QoS 0 messages dropped because their publisher exceeds its rate",
+            totals.messages_dropped_over_rate,
+        ),
+        counter(
+            "publishers_slowed",
+            "How often a publisher was not read for a while because it exceeds its rate",
+            totals.publishers_slowed,
+        ),
         counter("messages_unmatched", "Messages that no subscription matched", totals.messages_unmatched),
         counter("protocol_violations", "Protocol violations", totals.protocol_violations),
         counter(

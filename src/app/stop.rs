@@ -78,7 +78,11 @@ impl Node {
             arbiter.stop();
         }
         // Joined elsewhere, so that a second signal ends a process with a stuck thread. One that panicked has ended too.
-        let join = move || self.arbiters.into_iter().for_each(|arbiter| drop(arbiter.join()));
+        let log = self.environment.connection_log.clone();
+        let join = move || {
+            log.flush();
+            self.arbiters.into_iter().for_each(|arbiter| drop(arbiter.join()));
+        };
         let _ = tokio::task::spawn_blocking(join).await;
         drop((self.entrance, self.service));
         clean

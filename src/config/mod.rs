@@ -14,6 +14,7 @@ use std::time::Duration;
 pub use raw::{Flags, Sources};
 
 use crate::domain::quota::CatalogLimits;
+use crate::domain::rate::Rate;
 
 /// One mistake in the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -172,6 +173,10 @@ pub struct Limits {
     pub node_backlog_bytes_max: usize,
     /// Stored messages sent for one SUBSCRIBE. Further ones are left out. Default: 10,000.
     pub stored_messages_per_subscribe_max: usize,
+    /// How often one connection of a device may publish (U-M11): QoS 0 beyond it is dropped, QoS 1 waits. Default: no limit.
+    pub device_rate: Option<Rate>,
+    /// How often all clients of a broker together may publish on one node; the same. Default: no limit.
+    pub broker_rate: Option<Rate>,
     /// Whether a wildcard in the kind position covers permanent topics too (U-T8). Default: true.
     pub kind_wildcard_covers_permanent: bool,
     /// RETAIN on messages from storage (U-T19). Default: true.

@@ -170,6 +170,8 @@ pub struct RawLimits {
     pub storing_messages_max: usize,
     pub node_backlog_bytes_max: usize,
     pub stored_messages_per_subscribe_max: usize,
+    pub device_messages_per_second_max: u32,
+    pub broker_messages_per_second_max: u32,
     pub kind_wildcard_covers_permanent: bool,
     pub retain_flag_on_stored: bool,
 }
@@ -193,6 +195,8 @@ impl Default for RawLimits {
             storing_messages_max: 1000,
             node_backlog_bytes_max: 32 * 1024 * 1024,
             stored_messages_per_subscribe_max: 10_000,
+            device_messages_per_second_max: 0,
+            broker_messages_per_second_max: 0,
             kind_wildcard_covers_permanent: true,
             retain_flag_on_stored: true,
         }
@@ -206,6 +210,7 @@ pub struct RawQuotas {
     pub registries_max: u64,
     pub devices_max: u64,
     pub brokers_max: u64,
+    pub clients_per_broker_max: u64,
     pub certificates_per_entity_max: u64,
     pub passwords_per_entity_max: u64,
     pub permanent_topics_per_entity_max: u64,
@@ -222,6 +227,7 @@ impl Default for RawQuotas {
             registries_max: limits.registries_max.unwrap_or(0),
             devices_max: limits.devices_max.unwrap_or(0),
             brokers_max: limits.brokers_max.unwrap_or(0),
+            clients_per_broker_max: limits.clients_per_broker_max.unwrap_or(0),
             certificates_per_entity_max: limits.certificates_per_entity_max,
             passwords_per_entity_max: limits.passwords_per_entity_max,
             permanent_topics_per_entity_max: limits.permanent_topics_per_entity_max,

@@ -10,6 +10,7 @@ use tracing_subscriber::EnvFilter;
 use super::raw::{Raw, RawCluster, RawLimits, RawQuotas};
 use super::{Cluster, Config, Limits, Listen, Log, LogFormat, Node, Problem, Problems, Security};
 use crate::domain::quota::CatalogLimits;
+use crate::domain::rate::Rate;
 
 /// Turns the tree as read into the typed one, or reports everything that is wrong with it.
 pub fn validate(raw: &Raw) -> Result<Config, Problems> {
@@ -245,6 +246,7 @@ impl Found {
             registries_max: unlimited(raw.registries_max),
             devices_max: unlimited(raw.devices_max),
             brokers_max: unlimited(raw.brokers_max),
+            clients_per_broker_max: unlimited(raw.clients_per_broker_max),
             certificates_per_entity_max: positive(
                 "quotas.certificates_per_entity_max",
                 raw.certificates_per_entity_max,
@@ -320,6 +322,8 @@ impl Found {
                 MIN_NODE_BACKLOG_BYTES,
             ),
             stored_messages_per_subscribe_max: raw.stored_messages_per_subscribe_max,
+            device_rate: Rate::per_second(raw.device_messages_per_second_max),
+            broker_rate: Rate::per_second(raw.broker_messages_per_second_max),
             kind_wildcard_covers_permanent: raw.kind_wildcard_covers_permanent,
             retain_flag_on_stored: raw.retain_flag_on_stored,
         }

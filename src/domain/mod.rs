@@ -28,6 +28,7 @@ pub mod labels;
 pub mod log_options;
 pub mod name;
 pub mod quota;
+pub mod rate;
 pub mod token;
 
 pub mod catalog;

@@ -10,6 +10,9 @@ pub struct CatalogLimits {
     pub devices_max: Option<u64>,
     /// Brokers of the whole server (`iot.brokers.count`); unlimited by default (U-D7).
     pub brokers_max: Option<u64>,
+    /// Sessions of one broker on all nodes (`iot.brokerConnections.count`); unlimited by default (U-D7). Further CONNECTs are
+    /// refused.
+    pub clients_per_broker_max: Option<u64>,
     /// Certificates of one registry, device or broker; 5 by default (U-D8).
     pub certificates_per_entity_max: u64,
     /// Passwords of one registry, device or broker; 5 by default (U-D8).
@@ -38,6 +41,7 @@ impl Default for CatalogLimits {
             registries_max: None,
             devices_max: None,
             brokers_max: None,
+            clients_per_broker_max: None,
             certificates_per_entity_max: 5,
             passwords_per_entity_max: 5,
             permanent_topics_per_entity_max: 1_000,

@@ -1,9 +1,10 @@
 //! The connection log of registries, devices and brokers: what happened to their connections on this node, on disk and
 //! bounded, for their owners to read (`spec/integrations.md`, section 3).
 //!
-//! A thread of its own writes what it is handed. Where it cannot keep up, or the disk takes no more, records are lost and
-//! counted: no connection waits for its log. Whoever reads looks through the files; there is no index, because questions are
-//! rare and the files are few.
+//! A thread of its own writes what it is handed, a few times per second: to wake it for each record would cost a connect
+//! more than all of the record. Where it cannot keep up, or the disk takes no more, records are lost and counted: no
+//! connection waits for its log. Whoever reads has what waits written first, and looks through the files; there is no
+//! index, because questions are rare and the files are few.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, BufWriter, Read as _, Write as _};
@@ -11,12 +12,20 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{self, Thread};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 /// Records that wait for the thread; further ones are lost.
 const WAITING_MAX: usize = 16_384;
+
+/// While there are records, they are gathered for so long and then written together.
+const GATHERED_FOR: Duration = Duration::from_millis(50);
+
+/// Whoever wants to read waits no longer for a writer that the disk keeps waiting.
+const FLUSH_MAX: Duration = Duration::from_secs(1);
 
 /// A file that has grown so far is followed by the next.
 const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
@@ -70,9 +79,24 @@ pub struct Query {
 /// Writes the log; clones write the same. Without a directory it keeps nothing.
 #[derive(Debug, Clone, Default)]
 pub struct ConnectionLog {
-    sender: Option<SyncSender<Record>>,
-    directory: Option<Arc<Path>>,
+    kept: Option<Kept>,
     lost: Arc<AtomicU64>,
+}
+
+/// A log that is kept.
+#[derive(Debug, Clone)]
+struct Kept {
+    sender: SyncSender<Entry>,
+    writer: Thread,
+    directory: Arc<Path>,
+}
+
+/// What the writer is handed.
+#[derive(Debug)]
+enum Entry {
+    Record(Record),
+    /// Everything before is to be readable; an answer says that it is.
+    Flush(SyncSender<()>),
 }
 
 impl ConnectionLog {
@@ -84,17 +108,30 @@ impl ConnectionLog {
         DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
         let lost = Arc::new(AtomicU64::new(0));
         let (sender, receiver) = sync_channel(WAITING_MAX);
-        let writer = Writer { directory: directory.to_owned(), lost: Arc::clone(&lost), file: None };
-        std::thread::Builder::new().name("connection-log".to_owned()).spawn(move || writer.run(&receiver))?;
-        Ok(Self { sender: Some(sender), directory: Some(directory.into()), lost })
+        let writer =
+            Writer { directory: directory.to_owned(), lost: Arc::clone(&lost), file: None, unwritten: 0 };
+        let thread = thread::Builder::new().name("connection-log".to_owned());
+        let writer = thread.spawn(move || writer.run(&receiver))?.thread().clone();
+        Ok(Self { kept: Some(Kept { sender, writer, directory: directory.into() }), lost })
     }
 
     /// Hands a record to the writer. `at_ns`: nanoseconds since 1970.
     pub fn write(&self, at_ns: u64, level: Level, entity: &str, message: String) {
-        let Some(sender) = &self.sender else { return };
+        let Some(kept) = &self.kept else { return };
         let record = Record { at_ns, level, entity: entity.to_owned(), message };
-        if sender.try_send(record).is_err() {
+        if kept.sender.try_send(Entry::Record(record)).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Waits until everything that was handed over before is written, 1 s at most.
+    pub fn flush(&self) {
+        let Some(kept) = &self.kept else { return };
+        let (done, is_done) = sync_channel(1);
+        if kept.sender.try_send(Entry::Flush(done)).is_ok() {
+            kept.writer.unpark();
+            // Late or never, there is nothing more to be done.
+            let _ = is_done.recv_timeout(FLUSH_MAX);
         }
     }
 
@@ -108,7 +145,8 @@ impl ConnectionLog {
     /// # Errors
     /// Those of the file system.
     pub fn read(&self, query: &Query) -> io::Result<Vec<Record>> {
-        let Some(directory) = &self.directory else { return Ok(Vec::new()) };
+        let Some(Kept { directory, .. }) = &self.kept else { return Ok(Vec::new()) };
+        self.flush();
         let mut found: Vec<Record> = Vec::new();
         for (_, path) in files(directory)?.into_iter().rev() {
             let mut text = Vec::new();
@@ -167,42 +205,68 @@ struct Writer {
     lost: Arc<AtomicU64>,
     /// The newest file and how long it is.
     file: Option<(BufWriter<File>, u64)>,
+    /// Records in the buffer of the file.
+    unwritten: u64,
 }
 
 impl Writer {
     /// Writes until the last sender is gone.
-    fn run(mut self, records: &Receiver<Record>) {
+    fn run(mut self, entries: &Receiver<Entry>) {
         let mut fails = false;
-        while let Ok(first) = records.recv() {
-            let written = self.write(&first).and_then(|()| self.write_waiting(records));
-            if let Err(error) = &written {
-                // What a buffer holds that cannot be written is lost with it.
-                self.file = None;
-                self.lost.fetch_add(1, Ordering::Relaxed);
-                if !fails {
-                    tracing::error!(%error, "the connection log cannot be written; records are lost");
+        while let Ok(first) = entries.recv() {
+            let mut gathered = vec![first];
+            while !gathered.is_empty() {
+                for entry in gathered.drain(..) {
+                    fails = self.note(|writer| writer.take(entry), fails);
                 }
+                fails = self.note(Self::flush, fails);
+                // Nobody wakes a thread that parks by sending to it.
+                thread::park_timeout(GATHERED_FOR);
+                gathered.extend(entries.try_iter().take(WAITING_MAX));
             }
-            fails = written.is_err();
         }
     }
 
-    /// Writes what waits, and then makes it readable.
-    fn write_waiting(&mut self, records: &Receiver<Record>) -> io::Result<()> {
-        loop {
-            match records.try_recv() {
-                Ok(record) => self.write(&record)?,
-                Err(TryRecvError::Empty | TryRecvError::Disconnected) => {
-                    return self.file.as_mut().map_or(Ok(()), |(file, _)| file.flush());
-                }
+    fn take(&mut self, entry: Entry) -> io::Result<()> {
+        match entry {
+            Entry::Record(record) => self.write(&record),
+            Entry::Flush(done) => {
+                let flushed = self.flush();
+                // Whoever asked may have stopped waiting.
+                let _ = done.try_send(());
+                flushed
             }
         }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.as_mut().map_or(Ok(()), |(file, _)| file.flush())?;
+        self.unwritten = 0;
+        Ok(())
+    }
+
+    /// Counts what is lost by an error, and says so unless the last time was one, too. Returns whether this is one.
+    fn note(&mut self, write: impl FnOnce(&mut Self) -> io::Result<()>, failed_before: bool) -> bool {
+        let Err(error) = write(self) else { return failed_before && self.file.is_none() };
+        // What a buffer holds that cannot be written is lost with it.
+        self.file = None;
+        self.lost.fetch_add(std::mem::take(&mut self.unwritten), Ordering::Relaxed);
+        if !failed_before {
+            tracing::error!(%error, "the connection log cannot be written; records are lost");
+        }
+        true
     }
 
     fn write(&mut self, record: &Record) -> io::Result<()> {
+        self.unwritten += 1;
         let mut line = serde_json::to_vec(record)?;
         line.push(b'\n');
         if self.file.as_ref().is_none_or(|(_, bytes)| *bytes >= FILE_BYTES_MAX) {
+            // Not the record that goes into the next file.
+            if let Some((mut full, _)) = self.file.take() {
+                full.flush()?;
+                self.unwritten = 1;
+            }
             self.file = Some(self.next_file()?);
         }
         let (file, bytes) = self.file.as_mut().expect("it was opened above");
@@ -245,17 +309,8 @@ mod tests {
         Query { entity: entity.to_owned(), since_ns: 0, until_ns: None, levels: Vec::new(), limit: 100 }
     }
 
-    /// Reads until everything is there that was written.
-    fn read(log: &ConnectionLog, query: &Query, count: usize) -> Vec<String> {
-        // The writer is another thread, and nothing tells when it is done; this lasts for seconds at least.
-        for _ in 0..1_000_000 {
-            let found = log.read(query).unwrap();
-            if found.len() >= count {
-                return found.into_iter().map(|record| record.message).collect();
-            }
-            std::thread::yield_now();
-        }
-        panic!("{count} records were written");
+    fn read(log: &ConnectionLog, query: &Query) -> Vec<String> {
+        log.read(query).unwrap().into_iter().map(|record| record.message).collect()
     }
 
     #[test]
@@ -265,19 +320,19 @@ mod tests {
         log.write(1, Level::Info, "d1", "connected".to_owned());
         log.write(2, Level::Warn, "d2", "of \"e\":\"d1\"".to_owned());
         log.write(3, Level::Error, "d1", "disconnected".to_owned());
-        assert_eq!(read(&log, &query("d1"), 2), ["connected", "disconnected"]);
+        assert_eq!(read(&log, &query("d1")), ["connected", "disconnected"]);
         drop(log);
         // A crash in the middle of a line.
         let path = files(dir.path()).unwrap().remove(0).1;
         OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"t\":4,\"l\"").unwrap();
         let log = ConnectionLog::open(dir.path()).unwrap();
         log.write(5, Level::Info, "d1", "back".to_owned());
-        assert_eq!(read(&log, &query("d1"), 3), ["connected", "disconnected", "back"]);
+        assert_eq!(read(&log, &query("d1")), ["connected", "disconnected", "back"]);
         let later = Query { since_ns: 2, until_ns: Some(5), ..query("d1") };
-        assert_eq!(read(&log, &later, 1), ["disconnected"]);
-        assert_eq!(read(&log, &Query { limit: 1, ..query("d1") }, 1), ["back"]);
-        assert_eq!(read(&log, &Query { levels: vec![Level::Error], ..query("d1") }, 1), ["disconnected"]);
-        assert_eq!(read(&log, &query("d2"), 1), ["of \"e\":\"d1\""]);
+        assert_eq!(read(&log, &later), ["disconnected"]);
+        assert_eq!(read(&log, &Query { limit: 1, ..query("d1") }), ["back"]);
+        assert_eq!(read(&log, &Query { levels: vec![Level::Error], ..query("d1") }), ["disconnected"]);
+        assert_eq!(read(&log, &query("d2")), ["of \"e\":\"d1\""]);
         assert_eq!(log.lost(), 0);
     }
 
@@ -289,16 +344,13 @@ mod tests {
         // As useless as a full disk.
         fs::remove_dir(&path).unwrap();
         log.write(1, Level::Info, "d", "lost".to_owned());
-        for _ in 0..1_000_000 {
-            if log.lost() == 0 {
-                std::thread::yield_now();
-            }
-        }
-        assert_eq!(log.lost(), 1);
+        log.write(2, Level::Info, "d", "lost, too".to_owned());
+        log.flush();
+        assert_eq!(log.lost(), 2);
         fs::create_dir(&path).unwrap();
         log.write(2, Level::Info, "d", "back".to_owned());
-        assert_eq!(read(&log, &query("d"), 1), ["back"]);
-        assert_eq!(log.lost(), 1);
+        assert_eq!(read(&log, &query("d")), ["back"]);
+        assert_eq!(log.lost(), 2);
     }
 
     #[test]
@@ -310,7 +362,7 @@ mod tests {
         }
         let log = ConnectionLog::open(dir.path()).unwrap();
         log.write(1, Level::Info, "d", "x".to_owned());
-        read(&log, &query("d"), 1);
+        read(&log, &query("d"));
         let serials: Vec<u64> = files(dir.path()).unwrap().into_iter().map(|(serial, _)| serial).collect();
         assert_eq!(serials, [3, 4, 5, 6]);
     }

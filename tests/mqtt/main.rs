@@ -13,6 +13,7 @@ mod precedence;
 mod pressure;
 mod protocol;
 mod quality;
+mod quotas;
 mod renewal;
 mod revocation;
 mod secrets;

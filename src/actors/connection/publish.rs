@@ -61,17 +61,19 @@ impl Session {
             lane.wait_for_node(slot, node_id);
             return Flow::Later;
         }
+        if !self.is_within_rate(&environment.settings) {
+            return over_rate(lane, slot, packet.qos);
+        }
         self.note(lane, Activity::Publish);
         if route.topic.is_permanent() {
             return self.store(environment, lane, slot, &route, packet);
         }
         let payload = OutgoingPayload::new(packet.payload);
-        let Some(packet_identifier) = packet.packet_identifier else {
-            routes::deliver(lane, &route, &payload, packet.qos, None);
-            return Flow::Continue;
-        };
-        let owed = lane.next_owed(slot);
+        let owed = packet.packet_identifier.and_then(|_| lane.next_owed(slot));
+        lane.begin_sample();
         let missing = routes::deliver(lane, &route, &payload, packet.qos, owed);
+        lane.end_sample();
+        let Some(packet_identifier) = packet.packet_identifier else { return Flow::Continue };
         lane.send_puback(slot, packet_identifier, missing, environment.settings.storing_messages_max);
         Flow::Continue
     }
@@ -134,4 +136,14 @@ impl Session {
         }
         lane.handle().counters.wills_published.add(1);
     }
+}
+
+/// A client publishes more often than it may: QoS 0 is lost, and QoS 1 handled later, so that its PUBACK comes later (U-M11).
+fn over_rate(lane: &mut LaneState, slot: Slot, qos: QoS) -> Flow {
+    if qos == QoS::AtMostOnce {
+        lane.handle().counters.messages_dropped_over_rate.add(1);
+        return Flow::Continue;
+    }
+    lane.slow_down(slot);
+    Flow::Later
 }

@@ -8,13 +8,16 @@ use smol_str::SmolStr;
 
 use crate::actors::activity::{Activity, Reporter};
 use crate::actors::authenticator::Identity;
+use crate::actors::environment::Settings;
 use crate::actors::lane::LaneState;
 use crate::actors::registry::RegistryActor;
 use crate::actors::routes::Route;
 use crate::actors::space::Space;
 use crate::actors::tenure::Tenure;
+use crate::domain::principal::Principal;
 use crate::mqtt::packet::connect::WillRef;
 use crate::mqtt::qos::QoS;
+use crate::store::now_ns;
 
 /// The will of a session (U-M9). Its topic is checked when it fires.
 #[derive(Clone)]
@@ -49,6 +52,8 @@ pub struct Session {
     pub will: Option<Will>,
     /// The route of the last publish: most clients publish to one topic.
     pub(super) last_route: Option<Rc<Route>>,
+    /// When it may publish at full speed again, see [`Rate`].
+    full_at_ns: u64,
     reporter: Option<Rc<Reporter>>,
 }
 
@@ -64,7 +69,20 @@ impl Session {
     ) -> Self {
         let reporter =
             identity.principal.device().map(|device| Reporter::new(device.clone(), registry.clone()));
-        Self { identity, tenure, client_id, space, registry, will, last_route: None, reporter }
+        Self { identity, tenure, client_id, space, registry, will, last_route: None, full_at_ns: 0, reporter }
+    }
+
+    /// Whether one more message is within the rate of the client, and of its broker (U-M11).
+    pub(super) fn is_within_rate(&mut self, settings: &Settings) -> bool {
+        match (&self.identity.principal, settings.device_rate, settings.broker_rate) {
+            (Principal::Device { .. }, Some(rate), _) => {
+                let admitted = rate.admit(self.full_at_ns, now_ns());
+                self.full_at_ns = admitted.unwrap_or(self.full_at_ns);
+                admitted.is_some()
+            }
+            (Principal::Broker(_), _, Some(rate)) => self.space.admits(rate, now_ns()),
+            _ => true,
+        }
     }
 
     /// Notes that a device is alive.

@@ -109,6 +109,8 @@ impl World {
             subscriptions_max: 10,
             storing_messages_max: 10,
             stored_messages_per_subscribe_max: 10,
+            device_rate: None,
+            broker_rate: None,
             retain_flag_on_stored: true,
             topics: TopicOptions::default(),
         };

@@ -8,6 +8,7 @@
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
 use rookery_cluster::LinkLoad;
 
@@ -15,7 +16,9 @@ use super::Forwarding;
 use super::wire::{CHUNK_BYTES, ChunkWriter};
 use crate::actors::lane::Target;
 use crate::actors::routes::Route;
+use crate::clock;
 use crate::mqtt::qos::QoS;
+use crate::observe::histogram::Histogram;
 
 /// The upper bits of a serial are the lane: no two chunks of the process have the same.
 const LANE_SHIFT: u32 = 48;
@@ -82,6 +85,8 @@ struct NodeOutgoing {
     shipped: VecDeque<(u64, Option<u64>)>,
     /// Up to this sequence nothing is left to wait for.
     settled: u64,
+    /// A chunk that is waited for and whose time is measured, by its serial, and when it was shipped.
+    followed: Option<(u64, Instant)>,
     /// Who waits, with the serial of the chunk.
     awaiting: VecDeque<(u64, OwedPlace)>,
     /// As it was when something was last sent.
@@ -153,10 +158,11 @@ impl Outgoing {
         }
     }
 
-    /// Takes out, in order, what has nothing left to wait for on the way to one of its nodes.
-    pub fn take_settled(&mut self, settled: &mut Vec<OwedPlace>) {
+    /// Takes out, in order, what has nothing left to wait for on the way to one of its nodes, and notes how long some of
+    /// it took.
+    pub fn take_settled(&mut self, settled: &mut Vec<OwedPlace>, times: &Histogram) {
         for node in &mut self.nodes {
-            node.take_settled(settled);
+            node.take_settled(settled, times);
         }
     }
 
@@ -199,6 +205,7 @@ impl NodeOutgoing {
             is_awaited: false,
             shipped: VecDeque::new(),
             settled: 0,
+            followed: None,
             awaiting: VecDeque::new(),
             load: LinkLoad::default(),
             paused: Vec::new(),
@@ -226,16 +233,22 @@ impl NodeOutgoing {
         let sequence = shared.send(self.node_id, self.chunk.take());
         if std::mem::take(&mut self.is_awaited) {
             self.shipped.push_back((self.serial, sequence));
+            if self.followed.is_none() && sequence.is_some() {
+                self.followed = Some((self.serial, clock::monotonic()));
+            }
         }
         self.serial += 1;
         self.load = shared.load(self.node_id);
     }
 
-    fn take_settled(&mut self, settled: &mut Vec<OwedPlace>) {
+    fn take_settled(&mut self, settled: &mut Vec<OwedPlace>, times: &Histogram) {
         let up_to = self.settled;
         let is_settled =
             |shipped: &mut (u64, Option<u64>)| shipped.1.is_none_or(|sequence| sequence <= up_to);
         while let Some((serial, _)) = self.shipped.pop_front_if(is_settled) {
+            if let Some((_, since)) = self.followed.take_if(|(followed, _)| *followed == serial) {
+                times.record(since.elapsed());
+            }
             while let Some((_, owed)) = self.awaiting.pop_front_if(|(waits_for, _)| *waits_for <= serial) {
                 settled.push(owed);
             }

@@ -19,7 +19,7 @@ fn place(number: u32) -> OwedPlace {
 
 fn settled(outgoing: &mut Outgoing) -> Vec<u32> {
     let mut settled = Vec::new();
-    outgoing.take_settled(&mut settled);
+    outgoing.take_settled(&mut settled, &Histogram::default());
     settled.iter().map(|owed| owed.number).collect()
 }
 
@@ -112,6 +112,7 @@ fn what_waits_is_settled_by_its_own_chunk_and_not_before_it_is_shipped() {
     outgoing.ship();
     assert_eq!(settled(&mut outgoing), [4], "its sequence is 4, and 7 was told");
     assert!(!outgoing.is_waiting());
+    assert!(outgoing.nodes.iter().all(|node| node.followed.is_none()), "all that was followed is measured");
 }
 
 #[test]

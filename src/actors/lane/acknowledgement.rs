@@ -132,6 +132,7 @@ impl LaneState {
         let target = Target { index, generation: outbox.generation };
         self.bytes += frame.bytes();
         self.handle().counters.messages_sent.add(1);
+        self.sample_delivered(index);
         self.mark_dirty(index);
         if full {
             self.close_slow(target);

@@ -66,6 +66,10 @@ counters! {
     bytes_sent,
     /// QoS 0 messages dropped because a subscriber's outbox was full.
     messages_dropped_outbox_full,
+    /// QoS 0 messages dropped because their publisher exceeds its rate.
+    messages_dropped_over_rate,
+    /// How often a publisher was not read for a while because it exceeds its rate.
+    publishers_slowed,
     /// Messages put on their way to other nodes, once for each node.
     messages_forwarded,
     /// QoS 0 messages not sent to a node that cannot be reached, because too much waits for it.

@@ -58,6 +58,7 @@ impl LaneState {
             outbox.output.push_shared(Arc::clone(payload));
         }
         self.handle().counters.messages_sent.add(1);
+        self.sample_delivered(target.index);
         self.mark_dirty(target.index);
     }
 

@@ -34,6 +34,7 @@ fn tick(state: &Rc<RefCell<LaneState>>) {
         lane.check_deadlines(Target { index, generation });
     }
     lane.resume_publishers();
+    lane.resume_slowed();
     lane.publish_gauges();
     lane.handle().counters.heartbeat_s.set(crate::clock::now().seconds());
     drop(lane);
@@ -156,6 +157,7 @@ fn write_output(lane: &mut LaneState, index: u32) {
         presence.sent(written);
     }
     lane.note_written(written);
+    lane.sample_written(index, written);
     link.write_blocked.set(result.is_pending());
     if let Poll::Ready(Err(_)) = result {
         link.request_close(CloseReason::ConnectionLost);

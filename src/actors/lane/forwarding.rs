@@ -47,7 +47,7 @@ impl LaneState {
             self.nodes.settle(ticket.node_id, ticket.sequence);
         }
         let mut owed = mem::take(&mut self.settled);
-        self.nodes.take_settled(&mut owed);
+        self.nodes.take_settled(&mut owed, &self.lanes[usize::from(self.number)].forward_times);
         for place in owed.drain(..) {
             self.settle(place);
         }

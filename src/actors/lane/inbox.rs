@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use futures::task::AtomicWaker;
 use parking_lot::Mutex;
@@ -16,6 +17,7 @@ use crate::actors::close::CloseReason;
 use crate::actors::forward::Ticket;
 use crate::actors::forward::outgoing::OwedPlace;
 use crate::actors::slot::Slot;
+use crate::observe::histogram::Histogram;
 
 /// A lane takes no further batches above so many bytes; who has one for it keeps it and stops reading its sockets
 /// until the lane has caught up.
@@ -62,6 +64,8 @@ pub struct Batch {
     pub deliveries: Vec<Delivery>,
     /// Bytes of the shared payloads and QoS 1 packets, which do not stand in the arena.
     pub shared_bytes: usize,
+    /// A delivery whose time is to be measured, by its place, and since when.
+    pub followed: Option<(usize, Instant)>,
 }
 
 impl Batch {
@@ -73,6 +77,13 @@ impl Batch {
     /// Whether there is nothing to deliver.
     pub fn is_empty(&self) -> bool {
         self.deliveries.is_empty()
+    }
+
+    /// The next message that is added was read at this moment, and its time is to be measured.
+    pub fn follow_next(&mut self, read_at: Option<Instant>) {
+        if let Some(read_at) = read_at {
+            self.followed = Some((self.deliveries.len(), read_at));
+        }
     }
 
     /// Adds a QoS 0 message.
@@ -183,6 +194,10 @@ pub struct LaneHandle {
     waits_for_nodes: AtomicBool,
     /// What the lane counts.
     pub counters: LaneCounters,
+    /// From a PUBLISH to the socket of a subscriber of this node; of some messages.
+    pub delivery_times: Histogram,
+    /// From shipping messages with QoS 1 to another node until it has taken them; of some.
+    pub forward_times: Histogram,
 }
 
 impl LaneHandle {

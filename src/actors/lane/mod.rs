@@ -19,6 +19,7 @@ pub mod frame;
 pub mod inbox;
 pub mod link;
 pub mod outbox;
+mod sampler;
 pub mod state;
 mod transfer;
 pub mod wheel;

@@ -9,6 +9,7 @@ use super::buffer::BufferPool;
 use super::inbox::{Batch, LaneHandle, Lanes, Target};
 use super::link::Link;
 use super::outbox::Outbox;
+use super::sampler::Sampler;
 use super::wheel::Wheel;
 use crate::actors::forward::Forwarding;
 use crate::actors::forward::outgoing::{Outgoing, OwedPlace};
@@ -49,6 +50,8 @@ pub struct LaneState {
     /// What the other nodes are still to get.
     pub(super) nodes: Outgoing,
     pub(super) congested: bool,
+    /// Connections that exceed their rate and go on at the next tick.
+    slowed: Vec<Target>,
     /// Whether this node may serve; none before the first connection.
     pub(super) lease: Option<Lease>,
     /// Whether the lease was found to be over when it was looked at last.
@@ -57,6 +60,8 @@ pub struct LaneState {
     pub(super) lanes: Lanes,
     /// Bytes in all outboxes.
     pub(super) bytes: usize,
+    /// How long messages take.
+    pub(super) sampler: Sampler,
     /// Working space for what other nodes have settled.
     pub(super) settled: Vec<OwedPlace>,
     /// Working space for PUBACKs that are due.
@@ -84,11 +89,13 @@ impl LaneState {
             outgoing: lanes.iter().map(|_| Batch::default()).collect(),
             nodes: Outgoing::new(number, forwarding),
             congested: false,
+            slowed: Vec::new(),
             lease: None,
             fenced: false,
             limits,
             lanes,
             bytes: 0,
+            sampler: Sampler::default(),
             settled: Vec::new(),
             pubacks: Vec::new(),
             scratch: Vec::new(),
@@ -169,6 +176,7 @@ impl LaneState {
         let bytes = outbox.bytes();
         *outbox = Outbox::free(slot.generation.wrapping_add(1));
         self.bytes -= bytes;
+        self.forget_sample(Target::from(slot));
         self.free.push(slot.index);
         let open = &self.handle().counters.connections_open;
         open.set(open.get().saturating_sub(1));
@@ -247,6 +255,21 @@ impl LaneState {
             limits.bytes_max = limits.bytes_max.min(self.limits.overloaded_bytes_max);
         }
         limits
+    }
+
+    /// The connection is not read until the next tick: it publishes too often.
+    pub fn slow_down(&mut self, slot: Slot) {
+        self.handle().counters.publishers_slowed.add(1);
+        self.slowed.push(Target::from(slot));
+    }
+
+    /// Lets those go on that were slowed down.
+    pub(super) fn resume_slowed(&mut self) {
+        for target in std::mem::take(&mut self.slowed) {
+            if let Some(link) = self.get(target).and_then(|outbox| outbox.link.as_ref()) {
+                link.resume();
+            }
+        }
     }
 
     /// Wakes every connection of the lane, so that it reads again.

@@ -15,14 +15,20 @@ impl LaneState {
         payload: &SharedPayload,
         targets: &Arc<[Target]>,
     ) {
-        self.outgoing[usize::from(lane)].push_plain(head, payload, targets);
+        let followed = self.hand_on_sample();
+        let batch = &mut self.outgoing[usize::from(lane)];
+        batch.follow_next(followed);
+        batch.push_plain(head, payload, targets);
         self.wake_flusher();
     }
 
     /// Collects a QoS 1 message for connections of another lane; handed over at the end of the turn, before any
     /// PUBACK of the same turn is written.
     pub fn transfer_acknowledged(&mut self, lane: u16, frame: &AcknowledgedFrame, targets: &Arc<[Target]>) {
-        self.outgoing[usize::from(lane)].push_acknowledged(frame, targets);
+        let followed = self.hand_on_sample();
+        let batch = &mut self.outgoing[usize::from(lane)];
+        batch.follow_next(followed);
+        batch.push_acknowledged(frame, targets);
         self.wake_flusher();
     }
 
@@ -51,7 +57,11 @@ impl LaneState {
     }
 
     pub(super) fn deliver_batch(&mut self, batch: &Batch) {
-        for delivery in &batch.deliveries {
+        for (place, delivery) in batch.deliveries.iter().enumerate() {
+            let followed = batch.followed.filter(|(followed, _)| *followed == place);
+            if let Some((_, read_at)) = followed {
+                self.take_sample(read_at);
+            }
             match delivery {
                 Delivery::Plain { start, end, payload, targets } => {
                     for target in targets.iter() {
@@ -63,6 +73,9 @@ impl LaneState {
                         self.deliver_acknowledged(*target, frame);
                     }
                 }
+            }
+            if followed.is_some() {
+                self.end_sample();
             }
         }
     }

@@ -9,8 +9,8 @@ use crate::actors::authenticator::{Identity, Refusal};
 use crate::actors::post::post_always;
 use crate::actors::takeovers::{Admitted, TooMany};
 use crate::clock;
-use crate::domain::catalog::Rejection;
 use crate::domain::catalog::command::OpenSession;
+use crate::domain::catalog::{Limit, Rejection};
 use crate::mqtt::packet::connect::ConnectReturnCode;
 use crate::store::StoreError;
 
@@ -82,6 +82,11 @@ fn not_opened(identity: &Identity, error: &StoreError) -> Refusal {
         StoreError::Rejected(Rejection::NotAdmitted(not_admitted)) => {
             Refusal::not_admitted(identity, *not_admitted)
         }
+        StoreError::Rejected(Rejection::TooMany { limit: Limit::ClientsPerBroker, .. }) => refusal(
+            identity,
+            ConnectReturnCode::ServerUnavailable,
+            "the broker has as many clients as its quota allows",
+        ),
         StoreError::Overloaded { .. } => {
             refusal(identity, ConnectReturnCode::ServerUnavailable, "too many changes wait for the log")
         }

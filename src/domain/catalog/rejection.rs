@@ -138,6 +138,8 @@ pub enum Limit {
     PermanentBytes,
     /// API tokens.
     Tokens,
+    /// Sessions of one broker.
+    ClientsPerBroker,
 }
 
 impl std::fmt::Display for Limit {
@@ -151,6 +153,7 @@ impl std::fmt::Display for Limit {
             Self::PermanentTopicsPerEntity => "number of stored permanent topics",
             Self::PermanentBytes => "bytes of stored permanent messages",
             Self::Tokens => "number of tokens",
+            Self::ClientsPerBroker => "number of clients of the broker",
         })
     }
 }

@@ -8,7 +8,7 @@ use smol_str::SmolStr;
 use super::command::{ChangeSubscriptions, CloseSession, OpenSession};
 use super::entity::{Owner, Resource};
 use super::event::{Event, Outcome};
-use super::rejection::Rejection;
+use super::rejection::{Limit, Rejection};
 use super::state::Catalog;
 use crate::domain::admission::admitted;
 use crate::domain::credential::CredentialReference;
@@ -45,6 +45,7 @@ impl Catalog {
         admitted(self, &principal, &credential)?;
         // A node that uses a place again has ended the session before; if it could not say so, this does.
         self.end_session(id, CloseCause::Closed, events);
+        self.check_clients(&principal)?;
         let replaced = self.sessions.of_client(&principal, &client_id);
         if let Some(older) = replaced {
             self.end_session(older, CloseCause::TakenOver { by: id }, events);
@@ -56,6 +57,16 @@ impl Catalog {
         self.sessions.insert(Arc::clone(&session));
         events.push(Event::SessionOpened { session });
         Ok(Outcome::SessionOpened { index, replaced })
+    }
+
+    fn check_clients(&self, principal: &Principal) -> Result<(), Rejection> {
+        let (Principal::Broker(_), Some(max)) = (principal, self.limits.clients_per_broker_max) else {
+            return Ok(());
+        };
+        match self.sessions.count_of_space(&principal.space()) < max {
+            true => Ok(()),
+            false => Err(Rejection::TooMany { limit: Limit::ClientsPerBroker, max }),
+        }
     }
 
     pub(super) fn close_session(&mut self, input: &CloseSession, events: &mut Vec<Event>) {

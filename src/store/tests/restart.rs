@@ -89,7 +89,7 @@ async fn everything_acknowledged_is_there_after_a_restart() {
 
     let mut options = StoreOptions::new(directory.path(), "test");
     options.node.reserve_bytes = Some(0);
-    options.limits = CatalogLimits { devices_max: Some(1_000), tokens_max: 7, ..CatalogLimits::default() };
+    options.limits = sample::limits();
     let (store, _) = start_with(options).await;
     let after = without_epochs(&store.catalog());
     assert_eq!(after, before, "the same state but for the limits in between");

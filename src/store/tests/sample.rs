@@ -200,7 +200,7 @@ fn others() -> Vec<Command> {
     monitoring.note(Access::Connect(address), at(1));
     monitoring.note(Access::Disconnect, at(2));
     let seen = LastSeen { device_id: DeviceId::new("d1"), monitoring };
-    let limits = CatalogLimits { devices_max: Some(1_000), tokens_max: 7, ..CatalogLimits::default() };
+    let limits = limits();
     vec![
         Command::CreateToken(token(1, Role::Administrator, TokenCondition::NoAdministrator)),
         Command::CreateToken(token(2, Role::Editor, TokenCondition::Always)),
@@ -295,6 +295,16 @@ pub(super) fn sessions(epoch: u64) -> Vec<Command> {
         Command::OpenSession(closed),
         Command::CloseSession(close),
     ]
+}
+
+/// Limits of which some are not the default.
+pub fn limits() -> CatalogLimits {
+    CatalogLimits {
+        devices_max: Some(1_000),
+        clients_per_broker_max: Some(9),
+        tokens_max: 7,
+        ..CatalogLimits::default()
+    }
 }
 
 /// The bytes of a command in the first format.

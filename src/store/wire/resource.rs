@@ -387,6 +387,7 @@ pub(super) fn limits_to_wire(limits: &CatalogLimits) -> pb::Limits {
         operation_retention_s: limits.operation_retention_s,
         idempotency_keys_max: limits.idempotency_keys_max,
         idempotency_retention_s: limits.idempotency_retention_s,
+        clients_per_broker_max: limits.clients_per_broker_max,
     }
 }
 
@@ -395,6 +396,7 @@ pub(super) fn limits_from_wire(limits: pb::Limits) -> CatalogLimits {
         registries_max: limits.registries_max,
         devices_max: limits.devices_max,
         brokers_max: limits.brokers_max,
+        clients_per_broker_max: limits.clients_per_broker_max,
         certificates_per_entity_max: limits.certificates_per_entity_max,
         passwords_per_entity_max: limits.passwords_per_entity_max,
         permanent_topics_per_entity_max: limits.permanent_topics_per_entity_max,

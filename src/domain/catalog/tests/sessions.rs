@@ -6,12 +6,13 @@ use std::sync::Arc;
 use super::{Fixture, add_certificate, add_password, certificate, create_registry, owner};
 use crate::domain::admission::NotAdmitted;
 use crate::domain::catalog::{
-    Change, ChangeSubscriptions, CloseSession, Command, Event, OpenSession, Outcome, PageRequest, Rejection,
-    SessionFilter,
+    Change, ChangeSubscriptions, CloseSession, Command, Event, Limit, OpenSession, Outcome, PageRequest,
+    Rejection, SessionFilter,
 };
 use crate::domain::credential::CredentialReference;
 use crate::domain::id::{BrokerId, DeviceId, PasswordId, RegistryId};
 use crate::domain::principal::{Principal, SpaceId};
+use crate::domain::quota::CatalogLimits;
 use crate::domain::session::{CloseCause, Session, SessionId};
 use crate::mqtt::packet::subscribe::SubackCode;
 use crate::mqtt::qos::QoS;
@@ -391,4 +392,21 @@ fn sessions_are_counted_and_listed_by_space_entity_node_and_client_identifier() 
     assert_eq!(ids.len(), 13);
     fixture.done(Change::DeleteDevice { id: DeviceId::new("d1") });
     assert_eq!(fixture.catalog.sessions_of_space_count(&space), 4 - u64::from(first.items[2].id == id(1, 2)));
+}
+
+#[test]
+fn a_broker_has_as_many_clients_as_its_quota_allows() {
+    let mut fixture = fixture();
+    let limits = CatalogLimits { clients_per_broker_max: Some(2), ..CatalogLimits::default() };
+    assert_eq!(fixture.apply(Command::SetLimits(limits)), Ok(Outcome::Done));
+    fixture.open(id(1, 1), "b", "x");
+    fixture.open(id(2, 1), "b", "x");
+    let third = Command::OpenSession(open(&fixture, id(1, 2), "b", "y"));
+    let refused = Err(Rejection::TooMany { limit: Limit::ClientsPerBroker, max: 2 });
+    assert_eq!(fixture.apply(third.clone()), refused);
+    fixture.open(id(1, 3), "r", "others have no such quota");
+    fixture.open(id(1, 1), "b", "the place of one that has ended");
+    assert_eq!(fixture.apply(third.clone()), refused);
+    fixture.close(id(2, 1), EPOCH);
+    assert!(fixture.apply(third).is_ok());
 }
