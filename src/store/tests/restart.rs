@@ -11,7 +11,6 @@ use tokio::sync::oneshot;
 
 use super::sample;
 use crate::domain::catalog::{Catalog, Event, IdempotencyKey, OperationMetadata, Record, Rejection};
-use crate::domain::quota::CatalogLimits;
 use crate::domain::token::Role;
 use crate::store::replica::{CatalogReplica, state_hash};
 use crate::store::{
