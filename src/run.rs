@@ -57,8 +57,7 @@ fn report(result: anyhow::Result<()>) -> ExitCode {
 
 /// Runs a node until it is told to stop.
 async fn serve(config: &Config, release: &Release) -> anyhow::Result<()> {
-    observe::logging::start(config.log.format == LogFormat::Json, &config.log.filter)
-        .context("log.filter")?;
+    observe::logging::start(config.log.format == LogFormat::Json, &config.log.filter)?;
     let mut signals = Signals::register().context("signals")?;
     // Reading a long log takes a while; a node that is not needed any more should not have to finish it.
     let node = tokio::select! {
@@ -72,6 +71,9 @@ async fn serve(config: &Config, release: &Release) -> anyhow::Result<()> {
     if !node.stop(config.node.grace_period).await {
         tracing::warn!("some connections did not end within the grace period");
     }
+    // This thread carries the connection to the collector.
+    #[cfg(feature = "otlp")]
+    tokio::task::spawn_blocking(observe::otlp::shutdown).await.context("the last traces")?;
     Ok(())
 }
 

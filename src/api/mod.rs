@@ -13,6 +13,7 @@ pub mod grpc;
 pub mod operators;
 pub mod publish;
 pub mod server;
+mod tracing;
 pub mod update_mask;
 pub mod validate;
 

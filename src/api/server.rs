@@ -43,6 +43,7 @@ use super::grpc::registry_data::RegistryDataApi;
 use super::grpc::session::SessionApi;
 use super::grpc::space::SpaceApi;
 use super::grpc::token::TokenApi;
+use super::tracing::TraceLayer;
 use crate::store::CatalogHandle;
 
 /// Limits of the API server. Connections as such are limited where they are accepted.
@@ -119,6 +120,7 @@ where
         .http2_max_header_list_size(limits.header_bytes_max)
         .http2_max_pending_accept_reset_streams(Some(limits.reset_streams_max))
         .layer(AccessLayer::new(find_caller(backend.catalog)))
+        .layer(TraceLayer)
         .add_routes(routes);
     let incoming =
         incoming.filter_map(async |stream| stream.ok().map(|stream| io::Result::Ok(Connection(stream))));

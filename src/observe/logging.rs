@@ -3,10 +3,12 @@
 use std::sync::OnceLock;
 
 use parking_lot::Mutex;
-use tracing_subscriber::filter::ParseError;
-use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::filter::{FilterExt as _, LevelFilter, ParseError, filter_fn};
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, reload};
+
+use super::traces;
 
 /// Puts another filter in force.
 type Reload = Box<dyn Fn(EnvFilter) -> bool + Send + Sync>;
@@ -17,6 +19,18 @@ static LOG: OnceLock<Log> = OnceLock::new();
 struct Log {
     filter: Mutex<String>,
     reload: Reload,
+}
+
+/// Why logging cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The filter is not one.
+    #[error("log.filter: {0}")]
+    Filter(#[from] ParseError),
+    /// The variables for the collector of traces make no sense.
+    #[cfg(feature = "otlp")]
+    #[error("OTEL_EXPORTER_OTLP_*: {0}")]
+    Traces(#[from] opentelemetry_otlp::ExporterBuildError),
 }
 
 /// Why a filter was not put in force.
@@ -31,17 +45,21 @@ pub enum FilterError {
 }
 
 /// Starts logging. `filter` is a directive such as `info` or `info,rookery::api=debug`. Does nothing if logging was
-/// started before.
+/// started before. Must be called on a tokio runtime.
 ///
 /// # Errors
-/// [`ParseError`] if the filter is not one.
-pub fn start(json: bool, filter: &str) -> Result<(), ParseError> {
+/// [`StartError`], which says what makes no sense.
+pub fn start(json: bool, filter: &str) -> Result<(), StartError> {
     let (filtering, handle) = reload::Layer::new(EnvFilter::try_new(filter)?);
-    let subscriber = tracing_subscriber::registry().with(filtering);
+    let is_line =
+        filter_fn(|metadata| metadata.target() != traces::TARGET).with_max_level_hint(LevelFilter::TRACE);
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
+    let lines = if json { lines.json().boxed() } else { lines.boxed() };
+    let subscriber = tracing_subscriber::registry().with(lines.with_filter(filtering.and(is_line)));
+    #[cfg(feature = "otlp")]
+    let subscriber = subscriber.with(super::otlp::layer()?);
     // A second start in one process (tests) keeps the first subscriber.
-    let started =
-        if json { subscriber.with(lines.json()).try_init() } else { subscriber.with(lines).try_init() };
+    let started = subscriber.try_init();
     let started =
         started.is_ok().then(|| -> Reload { Box::new(move |filter| handle.reload(filter).is_ok()) });
     if let Some(reload) = started {

@@ -7,3 +7,6 @@ pub mod health;
 pub mod histogram;
 pub mod logging;
 pub mod metrics;
+#[cfg(feature = "otlp")]
+pub mod otlp;
+pub mod traces;

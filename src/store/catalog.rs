@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rookery_cluster::{Lease, Proposer};
 use smol_str::SmolStr;
+use tracing::Instrument as _;
 
 use super::duty;
 use super::error::StoreError;
@@ -19,6 +20,7 @@ use crate::domain::id::{self, OperationId, TokenId};
 use crate::domain::quota::CatalogLimits;
 use crate::domain::token::{ApiToken, Role, TokenHash};
 use crate::observe::histogram::Histogram;
+use crate::observe::traces;
 
 /// Most devices in one command of monitoring data; longer lists are split. Keeps commands far below their limit.
 const LAST_SEEN_PER_COMMAND_MAX: usize = 1_000;
@@ -95,7 +97,7 @@ impl CatalogHandle {
     /// [`StoreError`]; the command is as good as never proposed, unless the error says that it may have applied.
     pub async fn propose(&self, command: Command) -> Result<Outcome, StoreError> {
         let begun = clock::monotonic();
-        let response = self.proposer.propose(self.encode(&command)).await?;
+        let response = self.proposer.propose(self.encode(&command)).instrument(traces::commit()).await?;
         self.commit_times.record(begun.elapsed());
         Ok(response?)
     }

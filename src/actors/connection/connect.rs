@@ -9,6 +9,7 @@ use std::sync::Arc;
 use actix::fut::WrapFuture;
 use actix::prelude::{ActorFutureExt, Addr, AsyncContext, Context};
 use smol_str::SmolStr;
+use tracing::Span;
 use zeroize::Zeroizing;
 
 use super::session::{Session, Will};
@@ -28,6 +29,7 @@ use crate::mqtt::packet::connect::{
     ConnectRef, ConnectReturnCode, check_client_identifier, decode_first, encode_connack,
 };
 use crate::mqtt::violation::ConnectError;
+use crate::observe::traces;
 
 /// What an accepted CONNECT asked for, kept while it is decided.
 pub struct Connecting {
@@ -35,6 +37,7 @@ pub struct Connecting {
     keep_alive_s: u16,
     will: Option<Will>,
     identity: Option<Identity>,
+    span: Span,
     /// The session that was asked for; it must end if the connection ends before it is answered.
     pub(super) tenure: Option<Arc<Tenure>>,
 }
@@ -74,6 +77,7 @@ impl ConnectionActor {
             keep_alive_s: packet.keep_alive_s,
             will: packet.will.as_ref().map(Will::from),
             identity: None,
+            span: traces::connect(),
             tenure: None,
         }));
         let attempt = Attempt {
@@ -183,7 +187,8 @@ impl ConnectionActor {
         }
         lane.handle().counters.connects_accepted.add(1);
         lane.send_control(self.slot, |out| encode_connack(out, false, ConnectReturnCode::Accepted));
-        let Connecting { client_id, will, .. } = *connecting;
+        let Connecting { client_id, will, span, .. } = *connecting;
+        traces::connected(&span, ConnectReturnCode::Accepted as u8);
         self.phase = Phase::Live(Box::new(Session::new(identity, tenure, client_id, space, registry, will)));
         Flow::Continue
     }
@@ -209,6 +214,9 @@ impl ConnectionActor {
 
     fn refuse(&self, lane: &mut LaneState, code: ConnectReturnCode) -> Flow {
         lane.handle().counters.connects_refused.add(1);
+        if let Phase::Connecting(connecting) = &self.phase {
+            traces::connected(&connecting.span, code as u8);
+        }
         lane.send_control(self.slot, |out| encode_connack(out, false, code));
         Flow::Close(CloseReason::Refused { code: code as u8 })
     }

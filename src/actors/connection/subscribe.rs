@@ -23,6 +23,7 @@ use crate::clock;
 use crate::mqtt::packet::subscribe::{SubackCode, SubscribeRef, encode_suback};
 use crate::mqtt::packet::unsubscribe::{UnsubscribeRef, encode_unsuback};
 use crate::mqtt::qos::{PacketIdentifier, QoS};
+use crate::observe::traces;
 
 impl Session {
     pub(super) fn subscribe(
@@ -43,6 +44,7 @@ impl Session {
             packet_identifier: packet.packet_identifier,
             requests,
             at: clock::monotonic(),
+            span: traces::subscribe(packet.requests().count()),
             reply: Reply::new(context.address(), lane.lanes(), slot),
         };
         let Err((_, message)) = offer(&self.registry, message) else { return Flow::Pause };

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use actix::prelude::{Actor, Addr, AsyncContext, Context, Handler, Message};
 use bytes::Bytes;
 use smol_str::SmolStr;
+use tracing::Span;
 
 use super::authenticator::{Identity, Refusal};
 use super::close::CloseReason;
@@ -108,6 +109,8 @@ pub struct Subscribe {
     pub requests: Vec<(SmolStr, QoS)>,
     /// When it came.
     pub at: Instant,
+    /// Ends with the SUBACK.
+    pub span: Span,
     /// For [`Subscribed`].
     pub reply: Reply,
 }
@@ -126,6 +129,8 @@ pub struct Subscribed {
     pub stored: Vec<StoredDelivery>,
     /// When the SUBSCRIBE came.
     pub at: Instant,
+    /// Ends with the SUBACK.
+    pub span: Span,
 }
 
 /// A stored message on its way to a new subscription.

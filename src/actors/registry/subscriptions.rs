@@ -184,8 +184,8 @@ impl RegistryActor {
 }
 
 fn answer(request: Subscribe, codes: Vec<SubackCode>, stored: Vec<StoredDelivery>) {
-    let Subscribe { packet_identifier, requests, at, reply, .. } = request;
-    reply.send(Subscribed { packet_identifier, requests, codes, stored, at });
+    let Subscribe { packet_identifier, requests, at, span, reply, .. } = request;
+    reply.send(Subscribed { packet_identifier, requests, codes, stored, at, span });
 }
 
 fn finish_unsubscribe(
