@@ -57,7 +57,11 @@ fn report(result: anyhow::Result<()>) -> ExitCode {
 
 /// Runs a node until it is told to stop.
 async fn serve(config: &Config, release: &Release) -> anyhow::Result<()> {
-    observe::logging::start(config.log.format == LogFormat::Json, &config.log.filter)?;
+    observe::logging::start(
+        config.log.format == LogFormat::Json,
+        &config.log.filter,
+        config::collector_is_named(),
+    )?;
     let mut signals = Signals::register().context("signals")?;
     // Reading a long log takes a while; a node that is not needed any more should not have to finish it.
     let node = tokio::select! {

@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use tonic::codegen::http::{Request, Response};
+use tonic::codegen::http::{HeaderMap, Request, Response};
 use tower::{Layer, Service};
 use tracing::Instrument as _;
 
@@ -44,14 +44,22 @@ where
     }
 
     fn call(&mut self, request: Request<RequestBody>) -> Self::Future {
-        let span = traces::call(request.uri().path(), request.headers());
+        let headers = request.headers();
+        let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let span = traces::call(request.uri().path(), &header);
         let answering = span.in_scope(|| self.inner.call(request)).instrument(span.clone());
         answering
             .inspect(move |answer| {
                 if let Ok(response) = answer {
-                    traces::answered(&span, response.headers());
+                    traces::answered(&span, status_code(response.headers()));
                 }
             })
             .boxed()
     }
+}
+
+/// The status code of gRPC. It stands in the headers of an answer without a message, so an error is found there.
+fn status_code(headers: &HeaderMap) -> i64 {
+    let code = headers.get("grpc-status").and_then(|code| code.to_str().ok());
+    code.and_then(|code| code.parse().ok()).unwrap_or(0)
 }

@@ -219,5 +219,12 @@ pub fn load(sources: &Sources) -> Result<Config, Problems> {
     Err(Problems(problems))
 }
 
+/// Whether the environment names a collector of traces (`OTEL_EXPORTER_OTLP_ENDPOINT`, or the same for traces only). All
+/// else about traces is read by the library that exports them, under the names of its standard.
+pub fn collector_is_named() -> bool {
+    let names = ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"];
+    names.iter().any(|name| std::env::var_os(name).is_some())
+}
+
 #[cfg(test)]
 mod tests;

@@ -44,12 +44,12 @@ pub enum FilterError {
     NotOurs,
 }
 
-/// Starts logging. `filter` is a directive such as `info` or `info,rookery::api=debug`. Does nothing if logging was
-/// started before. Must be called on a tokio runtime.
+/// Starts logging. `filter` is a directive such as `info` or `info,rookery::api=debug`. Spans go to the collector
+/// of the environment if there is one. Does nothing if logging was started before. Must be called on a tokio runtime.
 ///
 /// # Errors
 /// [`StartError`], which says what makes no sense.
-pub fn start(json: bool, filter: &str) -> Result<(), StartError> {
+pub fn start(json: bool, filter: &str, has_collector: bool) -> Result<(), StartError> {
     let (filtering, handle) = reload::Layer::new(EnvFilter::try_new(filter)?);
     let is_line =
         filter_fn(|metadata| metadata.target() != traces::TARGET).with_max_level_hint(LevelFilter::TRACE);
@@ -57,13 +57,17 @@ pub fn start(json: bool, filter: &str) -> Result<(), StartError> {
     let lines = if json { lines.json().boxed() } else { lines.boxed() };
     let subscriber = tracing_subscriber::registry().with(lines.with_filter(filtering.and(is_line)));
     #[cfg(feature = "otlp")]
-    let subscriber = subscriber.with(super::otlp::layer()?);
+    let subscriber = subscriber.with(has_collector.then(super::otlp::layer).transpose()?);
     // A second start in one process (tests) keeps the first subscriber.
     let started = subscriber.try_init();
     let started =
         started.is_ok().then(|| -> Reload { Box::new(move |filter| handle.reload(filter).is_ok()) });
     if let Some(reload) = started {
         LOG.get_or_init(|| Log { filter: Mutex::new(filter.to_owned()), reload });
+    }
+    #[cfg(not(feature = "otlp"))]
+    if has_collector {
+        tracing::warn!("a collector of traces is named, but this program was built without the feature otlp");
     }
     Ok(())
 }

@@ -3,14 +3,13 @@
 //! (`OTEL_EXPORTER_OTLP_ENDPOINT` and the other variables of that standard); otherwise to nobody, and cost nothing. They
 //! never appear in the log. No message is traced: there are too many.
 
-use tonic::codegen::http::HeaderMap;
 use tracing::{Span, field};
 
 /// The target of all spans, by which they are told from what is logged.
 pub const TARGET: &str = "rookery::spans";
 
-/// A call of the API by an admitted caller. The trace goes on that the caller names by `traceparent`.
-pub fn call(path: &str, headers: &HeaderMap) -> Span {
+/// A call of the API by an admitted caller. The trace goes on that its headers name; `header` finds one by its name.
+pub fn call<'a>(path: &str, header: &impl Fn(&str) -> Option<&'a str>) -> Span {
     let name = path.trim_start_matches('/');
     let (service, method) = name.rsplit_once('/').unwrap_or((name, ""));
     let span = tracing::info_span!(
@@ -25,17 +24,14 @@ pub fn call(path: &str, headers: &HeaderMap) -> Span {
         rpc.grpc.status_code = field::Empty,
     );
     #[cfg(feature = "otlp")]
-    super::otlp::continue_trace(&span, headers);
+    super::otlp::continue_trace(&span, header);
     #[cfg(not(feature = "otlp"))]
-    let _ = headers;
+    let _ = header;
     span
 }
 
-/// How a call ended: the code of gRPC, as far as the first headers of the answer tell.
-pub fn answered(span: &Span, headers: &HeaderMap) {
-    let code =
-        headers.get("grpc-status").and_then(|code| code.to_str().ok()).and_then(|code| code.parse().ok());
-    let code: i64 = code.unwrap_or(0);
+/// How a call ended: the status code of gRPC.
+pub fn answered(span: &Span, code: i64) {
     span.record("rpc.grpc.status_code", code);
     if code != 0 {
         span.record("otel.status_code", "ERROR");

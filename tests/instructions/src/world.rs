@@ -157,6 +157,8 @@ fn settings() -> Settings {
         subscriptions_max: 10_000,
         storing_messages_max: 1000,
         stored_messages_per_subscribe_max: 10,
+        device_rate: None,
+        broker_rate: None,
         retain_flag_on_stored: true,
         topics: TopicOptions::default(),
     }
