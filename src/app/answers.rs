@@ -7,7 +7,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use prost::Message as _;
 use rookery_proto::rookery::admin::v1::{
-    DrainNodeResponse, LinkDetails, NodeDetails, NodeStatus, SessionQueues, StateHash,
+    DrainNodeResponse, LinkDetails, NodeDetails, NodeStatus, SessionQueues, ShedNodeResponse, StateHash,
 };
 use rookery_proto::rookery::node::v1::{Answer, Done, Question, answer, question};
 use tokio::time::timeout;
@@ -86,6 +86,10 @@ impl Answers {
             question::Question::Drain(request) => {
                 let sessions_left = self.drain.start(request.sessions_per_second);
                 answer::Answer::Drain(DrainNodeResponse { sessions_left })
+            }
+            question::Question::Shed(request) => {
+                let sessions = self.drain.shed(request.sessions, request.sessions_per_second);
+                answer::Answer::Shed(ShedNodeResponse { sessions })
             }
             question::Question::Undrain(_) => {
                 self.drain.end();

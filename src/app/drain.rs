@@ -1,5 +1,5 @@
 //! Taking the node out of service: no new sessions, leadership to another node, and its sessions ended at a bounded rate,
-//! so that a fleet moves without a storm.
+//! so that a fleet moves without a storm. And ending some of them only, so that clients spread over new nodes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,10 +14,14 @@ use crate::actors::environment::Environment;
 use crate::actors::lane::Control;
 use crate::actors::slot::Slot;
 use crate::domain::catalog::{PageRequest, SessionFilter};
+use crate::domain::session::{Session, SessionId};
 use crate::store::{Member, MemberRole, Store};
 
 /// How long a node that stops tries to hand leadership over.
 const LEADERSHIP_MAX: Duration = Duration::from_secs(3);
+
+/// Sessions ended per second to spread clients, if nothing else is said: nobody is in a hurry.
+const SHED_RATE: u32 = 50;
 
 /// Sessions are ended in steps of this length.
 const STEP: Duration = Duration::from_millis(100);
@@ -30,12 +34,13 @@ pub struct Drain {
     /// Sessions ended per second when nothing else is said.
     rate: u32,
     running: Mutex<Option<JoinHandle<()>>>,
+    shedding: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Drain {
     /// For a running node; works on `runtime`, and ends `rate` sessions per second if nothing else is said.
     pub fn new(store: Arc<Store>, environment: Arc<Environment>, runtime: Handle, rate: u32) -> Self {
-        Self { store, environment, runtime, rate, running: Mutex::default() }
+        Self { store, environment, runtime, rate, running: Mutex::default(), shedding: Mutex::default() }
     }
 
     /// Starts draining unless that is under way, and returns how many sessions are left.
@@ -71,6 +76,32 @@ impl Drain {
             () = end_sessions(&self.environment, self.rate) => {}
             () = nobody_is_left(&self.environment) => {}
         }
+    }
+
+    /// Ends up to `sessions` sessions, while the node stays in service, and no more of those of the call before. Returns how
+    /// many.
+    pub fn shed(&self, sessions: u32, sessions_per_second: u32) -> u64 {
+        let rate = if sessions_per_second == 0 { SHED_RATE } else { sessions_per_second };
+        let mut shedding = self.shedding.lock();
+        if let Some(before) = shedding.take() {
+            before.abort();
+        }
+        if sessions == 0 {
+            return 0;
+        }
+        let page = PageRequest::first(usize::try_from(sessions).unwrap_or(usize::MAX));
+        let ids: Vec<SessionId> =
+            sessions_here(&self.environment, &page).iter().map(|session| session.id).collect();
+        let (environment, count) = (Arc::clone(&self.environment), ids.len() as u64);
+        *shedding = Some(self.runtime.spawn(async move {
+            let mut ticks = tokio::time::interval(STEP);
+            for some in ids.chunks(per_step(rate)) {
+                ticks.tick().await;
+                some.iter().for_each(|id| close(&environment, *id, CloseReason::Kicked));
+            }
+            tracing::info!(sessions = count, "sessions were ended to spread clients");
+        }));
+        count
     }
 
     /// Serves again.
@@ -116,21 +147,34 @@ async fn nobody_is_left(environment: &Environment) {
     }
 }
 
+/// Some sessions of this node.
+fn sessions_here(environment: &Environment, page: &PageRequest) -> Vec<Arc<Session>> {
+    let filter = SessionFilter { node: Some(own_node(environment)), ..SessionFilter::default() };
+    environment.catalog.view().sessions(&filter, page).items
+}
+
+fn close(environment: &Environment, id: SessionId, reason: CloseReason) {
+    let slot = Slot::from(id);
+    if let Some(lane) = environment.lanes.get(usize::from(slot.lane)) {
+        lane.control(Control::Close(slot.into(), reason));
+    }
+}
+
+/// How many sessions to end in a step.
+fn per_step(rate: u32) -> usize {
+    let steps_per_second = 1000 / u32::try_from(STEP.as_millis()).unwrap_or(1000);
+    usize::try_from(rate.div_ceil(steps_per_second)).unwrap_or(1)
+}
+
 /// Ends the node's sessions, some in each step, until none is left.
 async fn end_sessions(environment: &Environment, rate: u32) {
-    let steps_per_second = 1000 / u32::try_from(STEP.as_millis()).unwrap_or(1000);
-    let per_step = usize::try_from(rate.div_ceil(steps_per_second)).unwrap_or(1);
-    let filter = SessionFilter { node: Some(own_node(environment)), ..SessionFilter::default() };
+    let page = PageRequest::first(per_step(rate));
     let mut ticks = tokio::time::interval(STEP);
     while sessions_left(environment) > 0 {
         ticks.tick().await;
         // Those of earlier steps have left the catalog by now, or are asked again.
-        let page = PageRequest::first(per_step);
-        for session in environment.catalog.view().sessions(&filter, &page).items {
-            let slot = Slot::from(session.id);
-            if let Some(lane) = environment.lanes.get(usize::from(slot.lane)) {
-                lane.control(Control::Close(slot.into(), CloseReason::ShuttingDown));
-            }
+        for session in sessions_here(environment, &page) {
+            close(environment, session.id, CloseReason::ShuttingDown);
         }
     }
     tracing::info!("the node is drained");

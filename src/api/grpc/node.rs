@@ -67,6 +67,19 @@ impl NodeService for NodeApi {
         }
     }
 
+    async fn shed(
+        &self,
+        request: Request<pb::ShedNodeRequest>,
+    ) -> Result<Response<pb::ShedNodeResponse>, Status> {
+        let (call, request) = accept(request)?;
+        let (node, sessions) = (request.node.clone(), request.sessions);
+        tracing::info!(node, sessions, subject = %call.caller.subject, "Shed sessions");
+        match self.ask(&node, question::Question::Shed(request)).await? {
+            answer::Answer::Shed(answer) => Ok(Response::new(answer)),
+            _ => Err(mismatch()),
+        }
+    }
+
     async fn undrain(
         &self,
         request: Request<pb::UndrainNodeRequest>,

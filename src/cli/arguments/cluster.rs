@@ -24,6 +24,21 @@ pub enum ClusterCommand {
         /// Name or identifier of the next leader [default: the voter that is furthest]
         node: Option<String>,
     },
+    /// Spread clients evenly over the nodes: ends sessions of those that have more than their share, at a bounded rate
+    #[command(after_help = "\
+The clients come back through the load balancer, which may give some of them to the same node again: look at the status, \
+and repeat the command if it was too many. A node that is draining or does not serve is left alone.")]
+    Rebalance {
+        /// Sessions ended per second on each node
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        rate: u32,
+        /// A node may have so many percent more than its share
+        #[arg(long, default_value_t = 5, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(0..=100))]
+        tolerance: u32,
+        /// Only show what would be done
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Print what happens in the cluster until interrupted
     Events,
     /// Make a new cluster out of one node's data directory, after the quorum was lost for good

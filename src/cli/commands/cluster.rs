@@ -18,7 +18,7 @@ use crate::cli::resource::entries;
 use crate::clock;
 
 pub(super) const CLUSTER: &str = "rookery.admin.v1.ClusterService";
-const NODE: &str = "rookery.admin.v1.NodeService";
+pub(super) const NODE: &str = "rookery.admin.v1.NodeService";
 
 /// How often the progress of a drain is asked for.
 const DRAIN_POLL: Duration = Duration::from_millis(500);
@@ -67,6 +67,9 @@ impl Session {
                 let request = json!({ "node": node.as_deref().unwrap_or_default() });
                 let answer = self.client.call(CLUSTER, "TransferLeadership", request).await?;
                 print_facts(self.format, &answer)
+            }
+            ClusterCommand::Rebalance { rate, tolerance, dry_run } => {
+                self.rebalance(*rate, *tolerance, *dry_run).await
             }
             ClusterCommand::Events => self.events().await,
             ClusterCommand::Recover(_) => Ok(()),

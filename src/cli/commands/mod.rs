@@ -11,6 +11,7 @@ pub mod export;
 mod leave;
 mod list;
 mod logs;
+mod rebalance;
 pub mod registry;
 mod series;
 pub mod session;

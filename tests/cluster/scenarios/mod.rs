@@ -10,6 +10,7 @@ mod minority;
 mod pause;
 mod propagation;
 mod random;
+mod rebalance;
 mod restart;
 mod revocation;
 mod site;
