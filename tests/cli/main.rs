@@ -1,6 +1,7 @@
 //! The command line against a running node: what users type, and what they get on standard output,
 //! standard error and as exit code (`spec/cli.md`).
 
+mod backups;
 mod credentials;
 mod messages;
 mod operators;

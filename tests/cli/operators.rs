@@ -373,3 +373,30 @@ fn the_doctor_looks_at_the_machine_and_finds_what_is_wrong() {
     let wrong = doctor(&["--mqtts", "nonsense"]);
     assert!(text(&wrong.stdout).contains("listen.mqtts") && !wrong.status.success());
 }
+
+#[test]
+fn who_watches_the_cluster_sees_a_node_go_and_is_told() {
+    let node = Node::start(BINARY);
+    let mut command = bare(&["top", "--format", "json", "--count", "2", "--interval", "1", "--retry", "1"]);
+    command
+        .env("ROOKERY_ENDPOINT", node.address("api").to_string())
+        .env("ROOKERY_DATA_DIR", node.data_directory());
+    let mut watching = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    janitor::guard(watching.id());
+    let said = BufReader::new(watching.stdout.take().expect("it was asked for")).lines();
+    // An object ends with a brace at the beginning of a line.
+    let mut first = String::new();
+    for line in said {
+        let line = line.expect("it is text");
+        first += &line;
+        if line == "}" {
+            break;
+        }
+    }
+    let look: Value = serde_json::from_str(&first).expect("it is JSON");
+    assert_eq!(look["cluster"]["nodes"][0]["state"], "leader");
+    assert!(look["spaces"].is_array(), "{look}");
+    node.kill();
+    let ended = watching.wait_with_output().expect("it ends");
+    assert!(ended.status.success() && text(&ended.stderr).contains("asking again"), "{ended:?}");
+}

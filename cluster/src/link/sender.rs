@@ -77,11 +77,15 @@ pub(super) async fn run(context: Arc<Context>, peer: Arc<Peer>) {
                 (pause, is_told) = (PAUSE_MIN, false);
                 continue;
             }
+            // After a start the table of nodes is there before the members are known.
+            LinkError::Channel(ChannelError::UnknownNode(_)) if !was_open => {
+                tracing::debug!(node = peer.node_id, %error, "no link yet");
+            }
             LinkError::Violation(_) => tracing::error!(node = peer.node_id, %error, "the link broke"),
             _ if was_open || !is_told => tracing::warn!(node = peer.node_id, %error, "no link"),
             _ => tracing::debug!(node = peer.node_id, %error, "still no link"),
         }
-        is_told = true;
+        is_told |= !matches!(error, LinkError::Channel(ChannelError::UnknownNode(_)));
         let until = Instant::now() + pause.mul_f64(rand::rng().random_range(0.5..1.0));
         pause = (pause * 2).min(PAUSE_MAX);
         tokio::select! {

@@ -13,7 +13,7 @@ use crate::cli::arguments::cluster::TopArguments;
 use crate::cli::error::CliError;
 use crate::cli::output::table::{self, Column, NAME};
 use crate::cli::output::value::Value;
-use crate::cli::output::{print_object, write_while_read};
+use crate::cli::output::{note, print_object, write_while_read};
 use crate::cli::resource::entries;
 use crate::clock;
 
@@ -55,7 +55,11 @@ impl Session {
                     String::new()
                 }
                 // The node may be restarted; who watches wants to see it come back.
-                Err(error) if before.is_some() => format!("{error}; asking again\n"),
+                Err(error) if shown > 0 && self.format != Format::Text => {
+                    note(&format!("{error}; asking again"));
+                    String::new()
+                }
+                Err(error) if shown > 0 => format!("{error}; asking again\n"),
                 Err(error) => return Err(error),
             };
             if !write_while_read(&if clears { format!("{CLEAR}{text}") } else { text })? {
