@@ -6,8 +6,10 @@ use std::net::SocketAddr;
 
 use super::authenticator::{Identity, Login, Refusal};
 use super::close::CloseReason;
+use super::environment::Environment;
 use crate::clock;
-use crate::observe::connection_log::{ConnectionLog, Level};
+use crate::domain::log_options::LogLevel;
+use crate::observe::connection_log::Level;
 
 /// The log target of all lines of the connection log.
 pub const TARGET: &str = "rookery::connections";
@@ -28,18 +30,29 @@ fn one_line(text: impl fmt::Display) -> String {
     text.chars().map(escape).collect()
 }
 
-/// Writes one event down, for the entity and for the operator.
-fn note(log: &ConnectionLog, level: Level, entity: &str, message: String) {
+/// Writes one event down, for the operator and for the entity, unless the options of its registry or broker say otherwise.
+fn note(environment: &Environment, level: Level, entity: &str, message: String) {
     match level {
         Level::Info => tracing::info!(target: TARGET, entity, "{message}"),
         Level::Warn => tracing::warn!(target: TARGET, entity, "{message}"),
         Level::Error => tracing::error!(target: TARGET, entity, "{message}"),
     }
-    log.write(clock::now().nanoseconds, level, entity, message);
+    let level_of_options = match level {
+        Level::Info => LogLevel::Info,
+        Level::Warn => LogLevel::Warn,
+        Level::Error => LogLevel::Error,
+    };
+    let is_kept = environment.catalog.read(|catalog| {
+        // Of an entity that was deleted meanwhile nobody can say otherwise.
+        catalog.log_options_of(entity).is_none_or(|options| options.admits(level_of_options))
+    });
+    if is_kept {
+        environment.connection_log.write(clock::now().nanoseconds, level, entity, message);
+    }
 }
 
 /// CONNACK 0 was given.
-pub fn connected(log: &ConnectionLog, identity: &Identity, peer: SocketAddr, client_id: &str) {
+pub fn connected(environment: &Environment, identity: &Identity, peer: SocketAddr, client_id: &str) {
     let (entity, client_id) = (identity.principal.id(), one_line(client_id));
     let credential = match &identity.login {
         Login::Certificate(fingerprint) => format!("cert: \"{fingerprint}\""),
@@ -47,47 +60,47 @@ pub fn connected(log: &ConnectionLog, identity: &Identity, peer: SocketAddr, cli
         Login::Password(_) => format!("login: \"{entity}\""),
     };
     let message = format!("connected, {credential}, address: \"{peer}\", clientID: \"{client_id}\"");
-    note(log, Level::Info, entity, message);
+    note(environment, Level::Info, entity, message);
 }
 
 /// A session ended.
-pub fn disconnected(log: &ConnectionLog, identity: &Identity, reason: &CloseReason) {
+pub fn disconnected(environment: &Environment, identity: &Identity, reason: &CloseReason) {
     let level = match reason {
         CloseReason::PublishNotAllowed { .. } => Level::Error,
         CloseReason::Disconnected | CloseReason::StreamEnded => Level::Info,
         _ => Level::Warn,
     };
-    note(log, level, identity.principal.id(), format!("disconnected: {}", one_line(reason)));
+    note(environment, level, identity.principal.id(), format!("disconnected: {}", one_line(reason)));
 }
 
 /// Filters were answered with 0x80.
-pub fn subscriptions_refused(log: &ConnectionLog, identity: &Identity, filters: &[&str]) {
+pub fn subscriptions_refused(environment: &Environment, identity: &Identity, filters: &[&str]) {
     let quoted = |filter: &&str| format!("\"{}\"", one_line(filter));
     let mut list = filters.iter().take(FILTERS_NAMED_MAX).map(quoted).collect::<Vec<_>>().join(", ");
     if let Some(more @ 1..) = filters.len().checked_sub(FILTERS_NAMED_MAX) {
         list.push_str(&format!(", and {more} more"));
     }
     let message = format!("some of subscriptions failed: not allowed to subscribe: [{list}]");
-    note(log, Level::Warn, identity.principal.id(), message);
+    note(environment, Level::Warn, identity.principal.id(), message);
 }
 
 /// Stored messages did not fit into the queue of a session that subscribed to them.
-pub fn stored_messages_left_out(log: &ConnectionLog, identity: &Identity, count: usize) {
+pub fn stored_messages_left_out(environment: &Environment, identity: &Identity, count: usize) {
     let message = format!("{count} stored messages left out: the queue is full");
-    note(log, Level::Warn, identity.principal.id(), message);
+    note(environment, Level::Warn, identity.principal.id(), message);
 }
 
 /// A will was dropped because its topic is not allowed.
-pub fn will_refused(log: &ConnectionLog, identity: &Identity, topic: &str) {
+pub fn will_refused(environment: &Environment, identity: &Identity, topic: &str) {
     let message = format!("will dropped: publish to topic \"{}\" not allowed", one_line(topic));
-    note(log, Level::Warn, identity.principal.id(), message);
+    note(environment, Level::Warn, identity.principal.id(), message);
 }
 
 /// CONNECT was refused. The password, of course, is not shown, and an id that nobody has is not either.
-pub fn refused(log: &ConnectionLog, refusal: &Refusal, peer: SocketAddr) {
+pub fn refused(environment: &Environment, refusal: &Refusal, peer: SocketAddr) {
     let message = format!("authentication failed: {}, address: \"{peer}\"", refusal.reason);
     match &refusal.known_entity {
-        Some(entity) => note(log, Level::Warn, entity, message),
+        Some(entity) => note(environment, Level::Warn, entity, message),
         None => tracing::debug!(target: TARGET, "{message}"),
     }
 }

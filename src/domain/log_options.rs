@@ -73,6 +73,11 @@ impl LogOptions {
         Self { disabled: false, destination, min_level: LogLevel::Unspecified }
     }
 
+    /// Whether an event of this level is kept.
+    pub fn admits(&self, level: LogLevel) -> bool {
+        !self.disabled && level >= self.min_level
+    }
+
     /// Checks the form of the destination.
     ///
     /// # Errors

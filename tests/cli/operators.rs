@@ -400,3 +400,23 @@ fn who_watches_the_cluster_sees_a_node_go_and_is_told() {
     let ended = watching.wait_with_output().expect("it ends");
     assert!(ended.status.success() && text(&ended.stderr).contains("asking again"), "{ended:?}");
 }
+
+#[test]
+fn the_log_options_of_a_registry_say_what_is_kept() {
+    let node = Node::start(BINARY);
+    let watched = Watched::start(&node);
+    let topic = format!("$registries/{}/commands", watched.registry);
+    let login = ["-u", &watched.registry, "--password", "wrong"];
+    let wrong = [&["mqtt", "publish", "-t", &topic, "-m", "x"][..], &login].concat();
+    let lines = || run(&node, &["registry", "logs", "watched"]).lines().count();
+    let before = lines();
+    run(&node, &["registry", "update", "watched", "--min-log-level", "warn"]);
+    assert!(watched.publish(&node).status.success());
+    assert!(!call(&node, &wrong).status.success());
+    // Connecting and disconnecting in order are INFO.
+    assert!(holds_within(WAIT, || lines() == before + 1), "{} lines after {before}", lines());
+    run(&node, &["registry", "update", "watched", "--no-logging"]);
+    assert!(!call(&node, &wrong).status.success());
+    assert!(watched.publish(&node).status.success());
+    assert_eq!(lines(), before + 1, "nothing is kept");
+}

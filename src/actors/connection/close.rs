@@ -79,7 +79,7 @@ impl ConnectionActor {
                 if catch_unwind(will).is_err() {
                     lane.handle().counters.panics.add(1);
                 }
-                log::disconnected(&self.environment.connection_log, &session.identity, reason);
+                log::disconnected(&self.environment, &session.identity, reason);
                 self.leave(&session.tenure);
                 session.space.forget(session.tenure.id);
                 if let Some(device) = session.identity.principal.device().cloned() {

@@ -176,7 +176,7 @@ impl ConnectionActor {
             self.phase = Phase::Connecting(Box::new(Connecting { tenure: Some(tenure), ..*connecting }));
             return self.refuse(lane, ConnectReturnCode::ServerUnavailable);
         }
-        log::connected(&self.environment.connection_log, &identity, self.peer, &connecting.client_id);
+        log::connected(&self.environment, &identity, self.peer, &connecting.client_id);
         self.packet_bytes_max =
             self.environment.settings.payload_bytes_max + TOPIC_BYTES_MAX + PACKET_OVERHEAD_BYTES;
         self.link.read_bytes_max.set(usize::MAX);
@@ -208,7 +208,7 @@ impl ConnectionActor {
     }
 
     fn refuse_login(&self, lane: &mut LaneState, refusal: &Refusal) -> Flow {
-        log::refused(&self.environment.connection_log, refusal, self.peer);
+        log::refused(&self.environment, refusal, self.peer);
         self.refuse(lane, refusal.code)
     }
 

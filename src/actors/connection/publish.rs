@@ -130,7 +130,7 @@ impl Session {
             }
             Err(_) => {
                 lane.handle().counters.wills_refused.add(1);
-                crate::actors::log::will_refused(&environment.connection_log, &self.identity, &will.topic);
+                crate::actors::log::will_refused(environment, &self.identity, &will.topic);
                 return;
             }
         }

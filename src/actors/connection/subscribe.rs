@@ -93,13 +93,13 @@ impl Session {
             .collect();
         if !refused.is_empty() {
             lane.handle().counters.filters_refused.add(refused.len() as u64);
-            log::subscriptions_refused(&environment.connection_log, &self.identity, &refused);
+            log::subscriptions_refused(environment, &self.identity, &refused);
         }
         send_suback(lane, slot, message.packet_identifier, message.codes.iter().copied());
         let left_out = lane.send_stored(slot, &message.stored);
         if left_out > 0 {
             lane.handle().counters.stored_messages_left_out.add(left_out as u64);
-            log::stored_messages_left_out(&environment.connection_log, &self.identity, left_out);
+            log::stored_messages_left_out(environment, &self.identity, left_out);
         }
         lane.release(slot);
     }

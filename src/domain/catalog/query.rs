@@ -15,8 +15,10 @@ use super::rejection::Rejection;
 use super::state::{Catalog, Listing, NameScope, not_found};
 use crate::domain::credential::{Certificate, CertificateDigest, Fingerprint, Password};
 use crate::domain::id::{DeviceId, FolderId, OperationId, RegistryId, TokenId};
+use crate::domain::log_options::LogOptions;
 use crate::domain::monitoring::MonitoringRecord;
 use crate::domain::principal::Principal;
+use crate::domain::principal::SpaceId;
 use crate::domain::timestamp::Timestamp;
 use crate::domain::token::{ApiToken, TokenHash};
 
@@ -63,6 +65,14 @@ impl Catalog {
     /// The broker with this id.
     pub fn broker(&self, id: &str) -> Option<&Arc<Broker>> {
         self.brokers.get(id)
+    }
+
+    /// The log options of a registry or broker, or of the registry of a device; `None` if nobody has this id.
+    pub fn log_options_of(&self, id: &str) -> Option<&LogOptions> {
+        match self.principal(id)?.space() {
+            SpaceId::Registry(id) => self.registry(id.as_str()).map(|registry| &registry.log_options),
+            SpaceId::Broker(id) => self.broker(id.as_str()).map(|broker| &broker.log_options),
+        }
     }
 
     /// The operation with this id, unless it was forgotten (U-D6).
