@@ -35,6 +35,7 @@ struct Followed {
 
 impl LaneState {
     /// A PUBLISH is about to be delivered; [`Self::end_sample`] must follow.
+    #[inline]
     pub fn begin_sample(&mut self) {
         self.sampler.handled += 1;
         if self.sampler.handled >= ONE_OF {
@@ -43,6 +44,7 @@ impl LaneState {
         }
     }
 
+    #[cold]
     fn start_sample(&mut self) {
         let now = clock::monotonic();
         let age = |followed: &Followed| now.saturating_duration_since(followed.read_at);
@@ -55,6 +57,7 @@ impl LaneState {
     }
 
     /// It was delivered to all that are known.
+    #[inline]
     pub fn end_sample(&mut self) {
         self.sampler.read_at = None;
     }
@@ -67,12 +70,21 @@ impl LaneState {
     }
 
     /// The message that is being delivered leaves for another lane: that one follows it if this one does.
+    #[inline]
     pub(super) fn hand_on_sample(&mut self) -> Option<Instant> {
         self.sampler.read_at.take()
     }
 
     /// A copy of the message that is being delivered stands at the end of an outbox.
+    #[inline]
     pub(super) fn sample_delivered(&mut self, index: u32) {
+        if self.sampler.read_at.is_some() {
+            self.follow(index);
+        }
+    }
+
+    #[cold]
+    fn follow(&mut self, index: u32) {
         let Some(read_at) = self.sampler.read_at.take() else { return };
         let outbox = self.outbox_at(index);
         let (generation, pending_bytes) = (outbox.generation, outbox.output.pending_bytes());
@@ -81,7 +93,15 @@ impl LaneState {
     }
 
     /// So many bytes of an outbox were written.
+    #[inline]
     pub(super) fn sample_written(&mut self, index: u32, written: usize) {
+        if self.sampler.followed.is_some() {
+            self.note_written_of(index, written);
+        }
+    }
+
+    #[cold]
+    fn note_written_of(&mut self, index: u32, written: usize) {
         let Some(followed) = self.sampler.followed.as_mut().filter(|it| it.target.index == index) else {
             return;
         };
