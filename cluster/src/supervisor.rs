@@ -288,6 +288,13 @@ pub(crate) async fn run<R: Replica>(
         driver.abort();
     }
     shared.links.close();
+    if let Some(place) = shared.place.get() {
+        // A Raft core that ends leaves a snapshot that is being written alone; the data directory is about to be free.
+        let snapshots = Arc::clone(&place.snapshots);
+        if let Err(error) = tokio::task::spawn_blocking(move || snapshots.close()).await {
+            tracing::error!(%error, "writing of snapshots did not end in order");
+        }
+    }
     drop(home);
 }
 

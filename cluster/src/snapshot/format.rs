@@ -13,6 +13,7 @@
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use prost::Message;
 use sha2::{Digest, Sha256};
@@ -118,15 +119,29 @@ fn read_array<const N: usize>(source: &mut impl Read) -> io::Result<[u8; N]> {
     Ok(bytes)
 }
 
-/// Writes a snapshot to `path` and syncs it. Stops with an error before free space falls below the reserve.
+/// What ends writing early.
+#[derive(Clone, Copy)]
+pub(crate) struct Limits<'a> {
+    /// Keeps the reserve of disk space.
+    pub(crate) guard: &'a DiskGuard,
+    /// Set when nobody wants the file any more.
+    pub(crate) stop: &'a AtomicBool,
+}
+
+/// Writing was told to stop.
+#[derive(Debug, thiserror::Error)]
+#[error("the node ends")]
+pub(crate) struct Stopped;
+
+/// Writes a snapshot to `path` and syncs it. Stops with an error before free space falls below the reserve, and when told.
 pub(crate) fn write(
     path: &Path,
     header: &SnapshotHeader,
     view: &dyn SnapshotView,
-    guard: &DiskGuard,
+    limits: Limits<'_>,
 ) -> io::Result<()> {
     let file = BufWriter::with_capacity(COPY_BYTES, File::create(path)?);
-    let mut sink = Hashing { inner: Guarded { inner: file, guard, unchecked: 0 }, sha: Sha256::new() };
+    let mut sink = Hashing { inner: Limited { inner: file, limits, unchecked: 0 }, sha: Sha256::new() };
     let header = header.encode_to_vec();
     let header_bytes = u32::try_from(header.len()).map_err(io::Error::other)?;
     sink.write_all(MAGIC)?;
@@ -187,17 +202,21 @@ impl<T: Write> Write for Counting<T> {
     }
 }
 
-/// Refuses to write into the reserve.
-struct Guarded<'a, T> {
+/// Refuses to write into the reserve, and when told to stop.
+struct Limited<'a, T> {
     inner: T,
-    guard: &'a DiskGuard,
+    limits: Limits<'a>,
     unchecked: u64,
 }
 
-impl<T: Write> Write for Guarded<'_, T> {
+impl<T: Write> Write for Limited<'_, T> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.limits.stop.load(Ordering::Relaxed) {
+            return Err(io::Error::other(Stopped));
+        }
         if self.unchecked >= GUARD_BYTES {
-            self.guard
+            self.limits
+                .guard
                 .admit(self.unchecked, Importance::Ordinary)
                 .map_err(|_below| io::ErrorKind::StorageFull)?;
             self.unchecked = 0;
@@ -232,7 +251,8 @@ mod tests {
         let path = dir.path().join("one.snap");
         let guard = DiskGuard::new(Arc::new(StatvfsProbe), dir.path(), Some(0)).unwrap();
         let header = SnapshotHeader { cluster_id: "c".to_owned(), ..SnapshotHeader::default() };
-        write(&path, &header, &Text(text), &guard).unwrap();
+        let limits = Limits { guard: &guard, stop: &AtomicBool::new(false) };
+        write(&path, &header, &Text(text), limits).unwrap();
         (dir, path)
     }
 

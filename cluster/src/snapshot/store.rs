@@ -6,8 +6,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
 use super::format::{self, Verified};
@@ -29,6 +30,10 @@ pub(crate) struct SnapshotStore {
     guard: Arc<DiskGuard>,
     state: Mutex<State>,
     attempts: watch::Sender<Attempts>,
+    /// Asks whoever writes to give up.
+    closing: AtomicBool,
+    /// Shared by those who write; true when nobody may any more.
+    closed: RwLock<bool>,
 }
 
 #[derive(Default)]
@@ -97,6 +102,8 @@ impl SnapshotStore {
             guard,
             state: Mutex::new(State { current: None, last_serial }),
             attempts: watch::channel(Attempts::default()).0,
+            closing: AtomicBool::new(false),
+            closed: RwLock::new(false),
         };
         Ok((store, names))
     }
@@ -144,8 +151,12 @@ impl SnapshotStore {
                 _ => write_error(&error),
             })
         });
-        if let Err(error) = &result {
-            tracing::warn!(%error, "snapshot was not made, the previous one stays");
+        match &result {
+            Err(error) if self.closing.load(Ordering::Acquire) => {
+                tracing::debug!(%error, "snapshot was given up, the node ends");
+            }
+            Err(error) => tracing::warn!(%error, "snapshot was not made, the previous one stays"),
+            Ok(_) => {}
         }
         self.attempts.send_modify(|attempts| {
             attempts.count += 1;
@@ -155,8 +166,13 @@ impl SnapshotStore {
     }
 
     fn write(&self, name: Name, header: &SnapshotHeader, view: &dyn SnapshotView) -> io::Result<Snapshot> {
+        let closed = self.closed.read();
+        if *closed {
+            return Err(io::Error::other(format::Stopped));
+        }
         let temporary = self.path(name).with_extension("tmp");
-        let written = format::write(&temporary, header, view, &self.guard)
+        let limits = format::Limits { guard: &self.guard, stop: &self.closing };
+        let written = format::write(&temporary, header, view, limits)
             .and_then(|()| meta(header).map_err(io::Error::other))
             .and_then(|meta| self.publish(&temporary, name, meta));
         if written.is_err() {
@@ -164,6 +180,13 @@ impl SnapshotStore {
             let _absent = std::fs::remove_file(&temporary);
         }
         written
+    }
+
+    /// Ends writing for good: what is being written is given up and waited for, and nothing in the directory is touched
+    /// afterwards, so that another process may use it. Blocks on disk.
+    pub(crate) fn close(&self) {
+        self.closing.store(true, Ordering::Release);
+        *self.closed.write() = true;
     }
 
     /// Gives a complete and synced file its final name and removes the snapshots that are no longer kept.
@@ -215,6 +238,10 @@ impl SnapshotStore {
 
     /// Makes a verified file received from a peer the newest snapshot.
     pub(crate) fn adopt(&self, meta: &SnapshotMeta, file: &SnapshotFile) -> io::Result<()> {
+        let closed = self.closed.read();
+        if *closed {
+            return Err(io::Error::other(format::Stopped));
+        }
         let name = self.next_name(meta.last_log_id.map_or(0, |id| id.index));
         let temporary = self.path(name).with_extension("tmp");
         if file.path.parent() == Some(&self.directory) {
@@ -281,4 +308,52 @@ pub(crate) fn meta(header: &SnapshotHeader) -> Result<SnapshotMeta, record::Reco
         last_membership: record::stored_membership(header)?,
         snapshot_id: header.snapshot_id.clone(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::disk::StatvfsProbe;
+
+    /// A state without an end.
+    struct Endless(mpsc::SyncSender<()>);
+
+    impl SnapshotView for Endless {
+        fn write(&self, sink: &mut dyn io::Write) -> io::Result<()> {
+            loop {
+                sink.write_all(&[0; 64])?;
+                let _told_already = self.0.try_send(());
+            }
+        }
+    }
+
+    fn files(store: &SnapshotStore) -> usize {
+        std::fs::read_dir(&store.directory).unwrap().count()
+    }
+
+    #[test]
+    fn closing_gives_up_what_is_being_written_and_refuses_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let guard = Arc::new(DiskGuard::new(Arc::new(StatvfsProbe), dir.path(), Some(0)).unwrap());
+        let store = SnapshotStore::for_cluster(dir.path(), "c", 1, guard).unwrap();
+        let (begun, begins) = mpsc::sync_channel(1);
+        let build = |begun| store.build(SnapshotHeader::default(), &Endless(begun));
+        let first = begun.clone();
+        std::thread::scope(|scope| {
+            let builder = scope.spawn(move || build(first));
+            begins.recv().unwrap();
+            assert_eq!(files(&store), 1, "it is being written");
+            store.close();
+            assert_eq!(files(&store), 0, "nothing is left when closing ends");
+            assert!(matches!(builder.join().unwrap(), Err(SnapshotError::Write { .. })));
+        });
+
+        assert!(matches!(build(begun), Err(SnapshotError::Write { .. })));
+        let received = store.begin_receiving().unwrap();
+        assert!(store.adopt(&SnapshotMeta::default(), &received).is_err());
+        assert!(received.path.exists(), "the next start removes it");
+        assert_eq!((files(&store), store.current_index()), (1, None));
+    }
 }
