@@ -25,7 +25,8 @@ pub use replica::ApplyObserver;
 pub use rookery_cluster::lease::{REMOVED, now_ns};
 pub use rookery_cluster::{
     AskError, Barrier, BoxFuture, ClusterEvent, EffectGuard, Effects, Formats, Lease, LinkLoad, LinkSource,
-    Links, Member, MemberRole, NoPeers, NodeState, NodeStatus, PeerOptions, PeerService, Release, Standing,
+    Links, Member, MemberRole, NoPeers, NodeState, NodeStatus, PeerOptions, PeerService, Recovered, Release,
+    Standing,
 };
 pub use sessions::{ChangedSubscriptions, OpenedSession};
 

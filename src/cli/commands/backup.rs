@@ -17,8 +17,8 @@ use crate::cli::output::value::Value;
 use crate::cli::output::{note, print_object};
 use crate::cli::sealed;
 use crate::clock;
-use crate::store::Formats;
 use crate::store::backup::{self, BackupContent};
+use crate::store::{Formats, Recovered};
 
 /// A shorter secret can be guessed.
 const SECRET_BYTES_MIN: usize = 32;
@@ -77,17 +77,27 @@ pub fn verify(arguments: &VerifyArguments, formats: Formats, format: Format) -> 
 /// # Errors
 /// [`CliError`]; nothing was changed.
 pub fn restore(arguments: &RestoreArguments, formats: Formats) -> Result<(), CliError> {
-    let RestoreArguments { file, to, key } = arguments;
+    let to = &arguments.to;
+    let is_new = !to.exists();
     fs::DirBuilder::new().recursive(true).mode(0o700).create(to).map_err(using(to))?;
-    let plain = Plain::of(file, key, &to.join("backup"))?;
-    let restored = backup::restore(plain.path(), to, formats);
-    let restored = restored.map_err(|error| CliError::NotDone(error.to_string()))?;
+    let restored = restore_into(arguments, formats).inspect_err(|_refused| {
+        if is_new {
+            // Only an empty directory goes; what is left of it otherwise says why.
+            let _in_use = fs::remove_dir(to);
+        }
+    })?;
     note(&format!(
         "the directory is a cluster of one node now: cluster {}, node {}, log index {}",
         restored.cluster_id, restored.node_id, restored.last_log_index
     ));
     note("start it with this data directory, then the other nodes with empty data directories and --join");
     Ok(())
+}
+
+fn restore_into(arguments: &RestoreArguments, formats: Formats) -> Result<Recovered, CliError> {
+    let RestoreArguments { file, to, key } = arguments;
+    let plain = Plain::of(file, key, &to.join("backup"))?;
+    backup::restore(plain.path(), to, formats).map_err(|error| CliError::NotDone(error.to_string()))
 }
 
 fn checked(file: &Path, formats: Formats) -> Result<BackupContent, CliError> {

@@ -186,8 +186,8 @@ fn write_status(status: &Value) -> Result<(), CliError> {
         "" => "none",
         leader => leader,
     };
-    let head =
-        format!("cluster {}, leader {leader}, format {}\n", status.text("cluster_id"), status.text("format"));
+    let format = status.number("format").unwrap_or_default();
+    let head = format!("cluster {}, leader {leader}, format {format}\n", status.text("cluster_id"));
     let nodes: Vec<_> = nodes(status).iter().map(short_hash).collect();
     write(&(head + &table::to_table(NODE_COLUMNS, &nodes)))
 }
