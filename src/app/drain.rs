@@ -7,14 +7,14 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 
 use crate::actors::close::CloseReason;
 use crate::actors::environment::Environment;
 use crate::actors::lane::Control;
 use crate::actors::slot::Slot;
 use crate::domain::catalog::{PageRequest, SessionFilter};
-use crate::domain::session::{Session, SessionId};
+use crate::domain::session::SessionId;
 use crate::store::{Member, MemberRole, Store};
 
 /// How long a node that stops tries to hand leadership over.
@@ -23,8 +23,14 @@ const LEADERSHIP_MAX: Duration = Duration::from_secs(3);
 /// Sessions ended per second to spread clients, if nothing else is said: nobody is in a hurry.
 const SHED_RATE: u32 = 50;
 
-/// Sessions are ended in steps of this length.
-const STEP: Duration = Duration::from_millis(100);
+/// How often a node that stops looks whether clients are left.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Sessions are ended in this many steps per second, if the rate has enough for them.
+const STEPS_PER_SECOND: u32 = 50;
+
+/// Sessions listed at a time, while the catalog can be read only.
+const LISTED_MAX: usize = 5_000;
 
 /// Drains a node, once at a time.
 pub struct Drain {
@@ -89,16 +95,10 @@ impl Drain {
         if sessions == 0 {
             return 0;
         }
-        let page = PageRequest::first(usize::try_from(sessions).unwrap_or(usize::MAX));
-        let ids: Vec<SessionId> =
-            sessions_here(&self.environment, &page).iter().map(|session| session.id).collect();
+        let ids = sessions_here(&self.environment, usize::try_from(sessions).unwrap_or(usize::MAX));
         let (environment, count) = (Arc::clone(&self.environment), ids.len() as u64);
         *shedding = Some(self.runtime.spawn(async move {
-            let mut ticks = tokio::time::interval(STEP);
-            for some in ids.chunks(per_step(rate)) {
-                ticks.tick().await;
-                some.iter().for_each(|id| close(&environment, *id, CloseReason::Kicked));
-            }
+            end_these(&environment, &ids, &mut Pace::of(rate), &CloseReason::Kicked).await;
             tracing::info!(sessions = count, "sessions were ended to spread clients");
         }));
         count
@@ -143,14 +143,15 @@ async fn give_up_leadership(store: &Store) {
 async fn nobody_is_left(environment: &Environment) {
     let open = || environment.lanes.iter().map(|lane| lane.counters.connections_open.get()).sum::<u64>();
     while open() > 0 && environment.lease.is_valid() {
-        tokio::time::sleep(STEP).await;
+        tokio::time::sleep(LOOK).await;
     }
 }
 
-/// Some sessions of this node.
-fn sessions_here(environment: &Environment, page: &PageRequest) -> Vec<Arc<Session>> {
+/// Sessions of this node, up to a number of them.
+fn sessions_here(environment: &Environment, max: usize) -> Vec<SessionId> {
     let filter = SessionFilter { node: Some(own_node(environment)), ..SessionFilter::default() };
-    environment.catalog.view().sessions(&filter, page).items
+    let sessions = environment.catalog.view().sessions(&filter, &PageRequest::first(max)).items;
+    sessions.iter().map(|session| session.id).collect()
 }
 
 fn close(environment: &Environment, id: SessionId, reason: CloseReason) {
@@ -160,22 +161,69 @@ fn close(environment: &Environment, id: SessionId, reason: CloseReason) {
     }
 }
 
-/// How many sessions to end in a step.
-fn per_step(rate: u32) -> usize {
-    let steps_per_second = 1000 / u32::try_from(STEP.as_millis()).unwrap_or(1000);
-    usize::try_from(rate.div_ceil(steps_per_second)).unwrap_or(1)
+/// How a rate is kept: some sessions at a time.
+struct Pace {
+    sessions: usize,
+    steps: Interval,
+}
+
+impl Pace {
+    fn of(rate: u32) -> Pace {
+        let (sessions, every) = step(rate);
+        let mut steps = interval(every);
+        // To catch up on a step that was late would be a burst, which the rate is there to prevent.
+        steps.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Pace { sessions, steps }
+    }
+}
+
+/// How many sessions to end in a step, and the time between two steps, so that no second, wherever it begins, has more than
+/// `rate` of them. Small rates are kept but for the step that a second may begin with.
+fn step(rate: u32) -> (usize, Duration) {
+    let rate = rate.max(1);
+    let sessions = (rate / STEPS_PER_SECOND).max(1);
+    let per_second = if rate < STEPS_PER_SECOND { rate } else { rate - sessions };
+    let every = (u64::from(sessions) * 1_000_000_000).div_ceil(u64::from(per_second));
+    (usize::try_from(sessions).unwrap_or(usize::MAX), Duration::from_nanos(every))
+}
+
+async fn end_these(environment: &Environment, ids: &[SessionId], pace: &mut Pace, reason: &CloseReason) {
+    for some in ids.chunks(pace.sessions) {
+        pace.steps.tick().await;
+        some.iter().for_each(|id| close(environment, *id, reason.clone()));
+    }
 }
 
 /// Ends the node's sessions, some in each step, until none is left.
 async fn end_sessions(environment: &Environment, rate: u32) {
-    let page = PageRequest::first(per_step(rate));
-    let mut ticks = tokio::time::interval(STEP);
+    let mut pace = Pace::of(rate);
     while sessions_left(environment) > 0 {
-        ticks.tick().await;
-        // Those of earlier steps have left the catalog by now, or are asked again.
-        for session in sessions_here(environment, &page) {
-            close(environment, session.id, CloseReason::ShuttingDown);
-        }
+        // Those that were asked and are still there are asked again.
+        let ids = sessions_here(environment, LISTED_MAX);
+        end_these(environment, &ids, &mut pace, &CloseReason::ShuttingDown).await;
     }
     tracing::info!("the node is drained");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_second_has_more_sessions_than_the_rate_and_few_have_less() {
+        assert_eq!(step(500), (10, Duration::from_nanos(20_408_164)));
+        assert_eq!(step(4), (1, Duration::from_millis(250)));
+        assert_eq!(step(0), step(1), "a rate of nothing would never end");
+        for rate in (1..2_000).chain([99_999, u32::MAX]) {
+            let (sessions, every) = step(rate);
+            let steps_in_a_second = (1.0 / every.as_secs_f64()).floor() + 1.0;
+            let most = if rate < STEPS_PER_SECOND { rate + 1 } else { rate };
+            assert!(
+                steps_in_a_second * sessions as f64 <= f64::from(most),
+                "{rate}: {sessions} every {every:?}"
+            );
+            let on_average = sessions as f64 / every.as_secs_f64();
+            assert!(on_average >= f64::from(rate) * 0.95, "{rate}: {on_average}");
+        }
+    }
 }

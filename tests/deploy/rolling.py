@@ -9,6 +9,7 @@ and none of the watchers has it: at any time at least two of them are connected.
 
 import asyncio
 import collections
+import datetime
 import json
 import os
 import random
@@ -100,7 +101,8 @@ class Fleet:
     def __init__(self, registry, device, nodes):
         self.registry, self.device, self.nodes = registry, device, nodes
         self.open, self.stops = set(), False
-        self.attempts, self.connects = collections.Counter(), collections.Counter()
+        self.attempts = collections.Counter()
+        self.watching = set()
         self.acknowledged, self.received = set(), [set() for _ in nodes]
         self.refused, self.disconnects = 0, 0
         self.longest_away = 0.0
@@ -131,7 +133,6 @@ class Fleet:
                 await asyncio.sleep(random.uniform(0.2, 1))
                 continue
             if away_since is not None:
-                self.connects[int(time.monotonic())] += 1
                 self.longest_away = max(self.longest_away, time.monotonic() - away_since)
             self.open.add(number)
             try:
@@ -162,6 +163,8 @@ class Fleet:
                 writer.write(packet(0x82, struct.pack("!H", 1) + text(f"$registries/{self.registry}/commands/#") + b"\1"))
                 while True:
                     kind, body = await asyncio.wait_for(receive(reader), PATIENCE * 10)
+                    if kind == 0x90:
+                        self.watching.add(node.number)
                     if kind & 0xF0 != 0x30:
                         continue
                     topic = struct.unpack("!H", body[:2])[0]
@@ -170,6 +173,24 @@ class Fleet:
                     self.received[node.number].add((int(number), int(sequence)))
             except (OSError, asyncio.IncompleteReadError, asyncio.TimeoutError):
                 await asyncio.sleep(0.2)
+
+
+def in_a_second(nodes, event, begun):
+    """The most connection events of a kind that all nodes together logged within one second, wherever it begins."""
+    times = []
+    for node in nodes:
+        with open(os.path.join(node.directory, f"n{node.number}.log"), encoding="utf-8") as log:
+            for line in log:
+                when, _, rest = line.partition("Z ")
+                if f"rookery::connections: {event}" in rest:
+                    times.append(datetime.datetime.fromisoformat(when + "+00:00").timestamp())
+    times = sorted(moment for moment in times if moment > begun)
+    most = first = 0
+    for last, moment in enumerate(times):
+        while moment - times[first] >= 1:
+            first += 1
+        most = max(most, last - first + 1)
+    return most
 
 
 async def until(holds, what, limit=300):
@@ -201,9 +222,11 @@ async def measure(binary, directory, clients, rate):
         made = rookery("device", "create", "watcher", "--registry-id", fleet.registry, "--password", PASSWORD)
         fleet.device = made["id"]
         tasks = [asyncio.create_task(fleet.watcher(node)) for node in nodes]
+        await until(lambda: len(fleet.watching) == NODES, "all watchers have their SUBACK")
         tasks += [asyncio.create_task(fleet.publisher(number, number / 1000)) for number in range(clients)]
         await until(lambda: len(fleet.open) == clients, "all clients are connected")
         await asyncio.sleep(PUBLISH_EVERY)
+        begun = time.time()
         for node in nodes:
             began, before = time.monotonic(), fleet.disconnects
             node.process.send_signal(signal.SIGTERM)
@@ -228,8 +251,9 @@ async def measure(binary, directory, clients, rate):
             lost = due - received()
         print(
             f"{len(due)} acknowledged, {len(lost)} lost; {fleet.disconnects} reconnects, {fleet.refused} attempts in vain; "
-            f"at most {max(fleet.attempts.values())} attempts and {max(fleet.connects.values())} connects in one second "
-            f"(drain rate {rate}); nobody away for longer than {fleet.longest_away:.1f} s"
+            f"in any second at most {in_a_second(nodes, 'disconnected', begun)} sessions ended and "
+            f"{in_a_second(nodes, 'connected', begun)} accepted as the nodes logged it (drain rate {rate}), in calendar "
+            f"seconds at most {max(fleet.attempts.values())} attempts as the clients saw it; nobody away for longer than {fleet.longest_away:.1f} s"
         )
         fleet.stops = True
         probing.cancel()
