@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use crate::barrier::Barrier;
 use crate::effects::Effects;
 use crate::formats::{Formats, WrittenFormat};
-use crate::lease::Lease;
+use crate::lease::{Lease, REMOVED};
 use crate::link::Links;
 use crate::liveness::events::{ClusterEventKind, ClusterEvents};
 use crate::network::Admission;
@@ -35,6 +35,8 @@ pub(crate) struct Applied {
     /// What this release writes.
     pub(crate) formats: Formats,
     pub(crate) format: WrittenFormat,
+    /// Whether another member said that this node was removed: one that was away is not sent the entry that says so.
+    told_removed: watch::Sender<bool>,
     admission: Arc<Admission>,
     links: Links,
 }
@@ -66,6 +68,7 @@ impl Applied {
             events: ClusterEvents::default(),
             formats,
             format: WrittenFormat::new(formats),
+            told_removed: watch::channel(false).0,
             admission,
             links,
         })
@@ -94,6 +97,23 @@ impl Applied {
     /// The epoch of this process, if it has one.
     pub(crate) fn own_epoch(&self) -> Option<u64> {
         self.origin().and_then(|origin| self.nodes.borrow().epoch_of(origin.node_id, origin.incarnation))
+    }
+
+    /// Whether this node was removed from its cluster, which is for good.
+    pub(crate) fn is_removed(&self) -> bool {
+        let by_log = |origin: Origin| self.nodes.borrow().is_removed(origin.node_id);
+        *self.told_removed.borrow() || self.origin().is_some_and(by_log)
+    }
+
+    /// Whether another member said that this node was removed, now and when it does.
+    pub(crate) fn watch_told_removed(&self) -> watch::Receiver<bool> {
+        self.told_removed.subscribe()
+    }
+
+    /// Another member says that this node was removed.
+    pub(crate) fn tell_removed(&self) {
+        self.lease.end_for_good(REMOVED);
+        self.told_removed.send_if_modified(|told| !std::mem::replace(told, true));
     }
 
     /// The entry at `index` has changed the table; `change` says what this means, unless a whole snapshot was taken over.

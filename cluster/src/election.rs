@@ -19,8 +19,9 @@ use rookery_proto::rookery::cluster::v1::raft_client::RaftClient;
 use rookery_proto::rookery::cluster::v1::{VoteId, VoteRequest};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
+use crate::applied::Applied;
 use crate::lease::now_ns;
-use crate::network::{Channels, Purpose};
+use crate::network::{self, Channels, Purpose};
 use crate::raft::Raft;
 use crate::view;
 
@@ -74,6 +75,7 @@ pub(crate) struct ElectionGuard {
     pub(crate) node_id: u64,
     pub(crate) heard: Arc<Heard>,
     pub(crate) channels: Channels,
+    pub(crate) applied: Arc<Applied>,
 }
 
 impl ElectionGuard {
@@ -97,7 +99,7 @@ impl ElectionGuard {
         if self.raft.metrics().borrow().state == ServerState::Leader {
             self.heard.note();
         }
-        self.heard.silence() >= QUIET
+        self.heard.silence() >= QUIET && !self.applied.is_removed()
     }
 
     /// The only voter asks nobody. Nor does a node that is not to vote yet.
@@ -135,6 +137,14 @@ impl ElectionGuard {
         let vote = Some(VoteId { term: 0, node_id: self.node_id, committed: false });
         let mut client = RaftClient::new(channel);
         let asked = client.vote(VoteRequest { vote, last_log_id: None });
-        timeout(PROBE, asked).await.ok()?.ok().map(|_answer| node_id)
+        match timeout(PROBE, asked).await.ok()? {
+            Ok(_answer) => Some(node_id),
+            Err(status) => {
+                if network::says_removed(&status) {
+                    self.applied.tell_removed();
+                }
+                None
+            }
+        }
     }
 }

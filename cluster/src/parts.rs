@@ -93,6 +93,7 @@ pub(crate) async fn start<R: Replica>(
         node_id,
         heard: Arc::clone(&shared.heard),
         channels: shared.channels.clone(),
+        applied: Arc::clone(shared.machine.applied()),
     };
     tasks.spawn(guard.run());
     tasks.spawn(report_unreachable(Arc::clone(shared)));

@@ -285,6 +285,11 @@ impl<R: Replica> Machine<R> {
         Ok(Some((state.nodes.clone(), Some((change, reason)))))
     }
 
+    /// What follows the log besides the replica.
+    pub(crate) fn applied(&self) -> &Arc<Applied> {
+        &self.applied
+    }
+
     /// What the cluster writes, as far as this node has applied the log.
     pub(crate) fn format(&self) -> WrittenFormat {
         self.applied.format.clone()

@@ -56,8 +56,10 @@ impl Backoff {
 
 /// What registration has to do next.
 enum Next {
-    /// This process has an epoch, or will never have one.
+    /// This process has an epoch, or does not know who it is yet, or is ending.
     Nothing,
+    /// It will never have one.
+    Over,
     Wait(String),
     Propose(RegisterNode),
 }
@@ -66,13 +68,23 @@ enum Next {
 pub(super) async fn run(inner: Arc<Inner>, propose: Propose) {
     let mut nodes = inner.applied.watch_nodes();
     let mut heard = inner.heard.subscribe();
+    let mut told_removed = inner.applied.watch_told_removed();
     loop {
         nodes.mark_unchanged();
         heard.mark_unchanged();
         match inner.next() {
-            Next::Nothing => {
-                // The sender lives in `inner`.
-                let _changed = nodes.changed().await;
+            // The senders live in `inner`.
+            Next::Nothing => tokio::select! {
+                _ = nodes.changed() => {}
+                _ = told_removed.changed() => {}
+            },
+            Next::Over => {
+                inner.applied.lease.explain(REMOVED);
+                tracing::error!(
+                    "this node was removed from its cluster and is not heard any more; \
+                     to join again it needs an empty data directory"
+                );
+                return;
             }
             Next::Wait(reason) => {
                 inner.applied.lease.explain(&reason);
@@ -106,9 +118,8 @@ impl Inner {
         backoff.note(own, now);
         let nodes = self.applied.nodes();
         let Some(origin) = self.applied.origin() else { return Next::Nothing };
-        if nodes.is_removed(origin.node_id) {
-            self.applied.lease.explain(REMOVED);
-            return Next::Nothing;
+        if self.applied.is_removed() {
+            return Next::Over;
         }
         if own.is_some() || self.is_retired() {
             return Next::Nothing;

@@ -30,10 +30,6 @@ pub(crate) async fn run(router: Router, me: Peer, wanted: usize) {
         }
         let changer = router.changer();
         if changer.is_removed() {
-            tracing::error!(
-                "this node was removed from its cluster and is not heard any more; \
-                 to join again it needs an empty data directory"
-            );
             return;
         }
         if changer.is_untidy(wanted)

@@ -7,12 +7,21 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::timeout;
-use tonic::{Request, Status};
+use tonic::{Code, Request, Status};
 
 use crate::pki::{PeerIdentity, SessionBinding};
 
 /// How long the connections of a node that was removed stay, for answers under way.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// What a removed node is answered. Part of the protocol between nodes: see [`says_removed`].
+const REMOVED: &str = "the node was removed from the cluster";
+
+/// Whether a member answered that the caller was removed. The connection has proved that it is a member of the cluster, and
+/// what is committed about removals stays.
+pub(crate) fn says_removed(status: &Status) -> bool {
+    status.code() == Code::PermissionDenied && status.message() == REMOVED
+}
 
 /// What decides whether a node is heard; shared by the listener, its connections and the replicated state.
 #[derive(Debug)]
@@ -88,7 +97,7 @@ impl Admission {
             return Err(Status::permission_denied("the certificate is of another cluster"));
         }
         if state.removed.contains(&identity.node_id) {
-            return Err(Status::permission_denied("the node was removed from the cluster"));
+            return Err(Status::permission_denied(REMOVED));
         }
         Ok(())
     }
@@ -110,8 +119,6 @@ impl Admission {
 
 #[cfg(test)]
 mod tests {
-    use tonic::Code;
-
     use super::*;
 
     fn request(admission: &Arc<Admission>, identity: Option<(&str, u64)>) -> Request<()> {

@@ -15,7 +15,7 @@ pub(crate) mod raft_server;
 pub(crate) mod server;
 mod snapshot_intake;
 
-pub(crate) use admission::{Admission, authenticated};
+pub(crate) use admission::{Admission, authenticated, says_removed};
 pub(crate) use channels::{ChannelError, Channels, Purpose};
 
 use std::time::Duration;

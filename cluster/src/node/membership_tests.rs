@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 use super::tests::Counter;
 use super::*;
 use crate::formats::Formats;
+use crate::lease::{REMOVED, Standing};
 use crate::peer::{MemberRole, NoPeers};
 use crate::recover::unsafe_new_cluster;
 
@@ -192,16 +193,24 @@ async fn three_nodes_form_one_cluster_and_a_fourth_learns() {
     fifth.node.remove(5).await.unwrap();
     fifth.end().await;
 
+    // It is away when it is removed, so the entry that says so never reaches it.
+    fourth.end().await;
     peers[2].node.remove(4).await.unwrap();
     for peer in &peers {
         peer.has_roles(&[1, 2, 3], &[]).await;
     }
     let refused = peers[1].node.remove(4).await.unwrap_err();
     assert!(refused.to_string().contains("node 4 was removed"), "{refused}");
-    // The removed node comes back with all that it had and is not heard by anybody.
-    fourth.end().await;
+    // It comes back with all that it had, is told why nobody hears it, and is not heard by anybody.
     let again = start("d", dir.path(), listener().0, &[], None).await;
     assert_eq!(again.id(), 4);
+    let standing = again.node.lease().standing();
+    let why = || match &*standing.borrow() {
+        Standing::Serving { .. } => String::new(),
+        Standing::Fenced { reason, .. } => reason.clone(),
+    };
+    until("it is told", || why() == REMOVED).await;
+    assert!(!again.node.shared.machine.nodes().is_removed(4), "its own log does not say so");
     let error = again.node.propose(Bytes::from_static(b"lost")).await.unwrap_err();
     assert!(matches!(error, ProposeError::Unavailable { .. }), "{error}");
     assert!(peers.iter().all(|peer| peer.count() == 4));
