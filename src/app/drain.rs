@@ -54,6 +54,7 @@ impl Drain {
         let rate = if sessions_per_second == 0 { self.rate } else { sessions_per_second };
         let mut running = self.running.lock();
         if running.is_none() {
+            self.stop_shedding();
             self.environment.start_draining();
             let (store, environment) = (Arc::clone(&self.store), Arc::clone(&self.environment));
             *running = Some(self.runtime.spawn(async move {
@@ -75,6 +76,7 @@ impl Drain {
         if let Some(running) = self.running.lock().take() {
             running.abort();
         }
+        self.stop_shedding();
         self.environment.start_draining();
         // A leader that ends costs an election; but nobody waits long for a successor.
         let _ = timeout(LEADERSHIP_MAX, give_up_leadership(&self.store)).await;
@@ -85,23 +87,30 @@ impl Drain {
     }
 
     /// Ends up to `sessions` sessions, while the node stays in service, and no more of those of the call before. Returns how
-    /// many.
+    /// many: none while the node drains, which ends all of them.
     pub fn shed(&self, sessions: u32, sessions_per_second: u32) -> u64 {
         let rate = if sessions_per_second == 0 { SHED_RATE } else { sessions_per_second };
-        let mut shedding = self.shedding.lock();
-        if let Some(before) = shedding.take() {
-            before.abort();
-        }
-        if sessions == 0 {
+        self.stop_shedding();
+        if sessions == 0 || self.environment.is_draining() {
             return 0;
         }
         let ids = sessions_here(&self.environment, usize::try_from(sessions).unwrap_or(usize::MAX));
         let (environment, count) = (Arc::clone(&self.environment), ids.len() as u64);
-        *shedding = Some(self.runtime.spawn(async move {
+        let shedding = self.runtime.spawn(async move {
             end_these(&environment, &ids, &mut Pace::of(rate), &CloseReason::Kicked).await;
             tracing::info!(sessions = count, "sessions were ended to spread clients");
-        }));
+        });
+        if let Some(meanwhile) = self.shedding.lock().replace(shedding) {
+            meanwhile.abort();
+        }
         count
+    }
+
+    /// What was to be spread is drained now, or spread in another way: the two rates must not add up.
+    fn stop_shedding(&self) {
+        if let Some(shedding) = self.shedding.lock().take() {
+            shedding.abort();
+        }
     }
 
     /// Serves again.
@@ -173,6 +182,8 @@ impl Pace {
         let mut steps = interval(every);
         // To catch up on a step that was late would be a burst, which the rate is there to prevent.
         steps.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // The first step waits as well: it may follow the last one of a drain that this one takes over from.
+        steps.reset();
         Pace { sessions, steps }
     }
 }
@@ -187,10 +198,19 @@ fn step(rate: u32) -> (usize, Duration) {
     (usize::try_from(sessions).unwrap_or(usize::MAX), Duration::from_nanos(every))
 }
 
+/// Ends these sessions, some in each step. Those that have gone by themselves take no part in a step.
 async fn end_these(environment: &Environment, ids: &[SessionId], pace: &mut Pace, reason: &CloseReason) {
-    for some in ids.chunks(pace.sessions) {
+    let mut ids = ids.iter();
+    loop {
         pace.steps.tick().await;
-        some.iter().for_each(|id| close(environment, *id, reason.clone()));
+        let catalog = environment.catalog.view();
+        let are_left = ids.by_ref().filter(|id| catalog.session(**id).is_some());
+        let step: Vec<SessionId> = are_left.take(pace.sessions).copied().collect();
+        drop(catalog);
+        if step.is_empty() {
+            return;
+        }
+        step.into_iter().for_each(|id| close(environment, id, reason.clone()));
     }
 }
 
